@@ -1,0 +1,42 @@
+# Everything sets itself up: Python 3.11+, make and the package registries are enough.
+PYTHON ?= python3
+TOOLS := .venv/bin
+ARGS ?=
+
+.PHONY: setup demo test live check bench bench-overhead lock clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml requirements.lock
+	@echo "Setting up .venv (once; about a minute) ..."
+	@test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	@.uv/bin/uv venv --quiet --allow-existing --python $(PYTHON) .venv
+	@.uv/bin/uv pip sync --quiet --python .venv --require-hashes requirements.lock
+	@.uv/bin/uv pip install --quiet --python .venv --no-deps --editable .
+	@touch $@
+
+demo: setup
+	@$(TOOLS)/levelhead demo $(ARGS)
+
+test: setup
+	@$(TOOLS)/python -m pytest $(ARGS)
+
+live: setup
+	@$(TOOLS)/python -m pytest tests/live $(ARGS)
+
+check: setup
+	@$(TOOLS)/ruff check src tests bench
+	@$(TOOLS)/mypy
+	@$(TOOLS)/lint-imports
+	@$(TOOLS)/python -m pytest tests/test_docs.py tests/test_shape.py
+
+bench: bench-overhead
+
+bench-overhead: setup
+	@$(TOOLS)/python bench/overhead.py $(ARGS)
+
+lock: setup
+	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --group dev --no-header --no-annotate pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .uv
