@@ -7,7 +7,9 @@
     │   └── EngineRefused          the proxy read the configuration and said no (exit 2)
     ├── UnreachableError           no control plane answers on the socket (exit 3)
     ├── RefusedForSafety           the guard said no, and why (exit 4)
-    └── StoreError                 the record of incidents and revisions cannot be read or written (exit 3)
+    ├── StoreError                 the record of incidents and revisions cannot be read or written (exit 3)
+    ├── LabError                   a server or the users of a drill could not be started or steered (exit 3)
+    └── NotifyError                a notice did not reach its target (exit 3)
 
 Decisions are return values (`Refusal`, `Finding`); exceptions are for the world and for bugs.
 """
@@ -78,3 +80,19 @@ class StoreError(LevelheadError):
     """The record of incidents and revisions cannot be read or written."""
 
     exit_code = 3
+
+
+class LabError(LevelheadError):
+    """A server or the users of a drill could not be started or steered."""
+
+    exit_code = 3
+
+
+class NotifyError(LevelheadError):
+    """A notice did not reach its target. `again` says whether another attempt may help, `wait_s` how soon at best."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, *, again: bool = True, wait_s: float = 0.0, next_step: str = "") -> None:
+        super().__init__(what, next_step=next_step)
+        self.again, self.wait_s = again, wait_s

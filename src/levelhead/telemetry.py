@@ -97,7 +97,7 @@ def moved_rows(old: Layout, new: Layout) -> Ints:
 
 # Counters grow from 0 within an epoch; gauges are the value now. Names are the field's own words.
 COUNTERS = ("requests", "errors_5xx", "connect_errors", "response_errors", "retries", "redispatches")
-GAUGES = ("in_flight", "queued", "weight")
+GAUGES = ("in_flight", "queued", "weight", "ramp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,8 @@ class Sample:
     redispatches: Floats
     in_flight: Floats
     queued: Floats
-    weight: Floats  # in force now, slow start included
+    weight: Floats  # as set in the proxy, slow start not counted
+    ramp: Floats  # the part of its weight that slow start grants a server now; 1 when it is not starting
     health: Codes
     standing: Codes
     pool: PoolCounters
@@ -180,6 +181,7 @@ class Tick:
     in_flight: Floats
     queued: Floats
     weight: Floats
+    ramp: Floats
     health: Codes
     standing: Codes
     pool: PoolCounters
@@ -217,7 +219,8 @@ def between(before: Sample, after: Sample, records: Records = NO_RECORDS) -> Tic
     )
     return Tick(
         at_s=after.at_s, seconds=seconds, layout=after.layout, in_flight=after.in_flight, queued=after.queued,
-        weight=after.weight, health=after.health, standing=after.standing, pool=pool, records=records, **deltas,
+        weight=after.weight, ramp=after.ramp, health=after.health, standing=after.standing, pool=pool,
+        records=records, **deltas,
     )  # fmt: skip
 
 
@@ -229,5 +232,6 @@ def reindexed(column: Floats, rows: Ints, fresh: float = 0.0) -> Floats:
 
 
 def _delta(before: Floats, after: Floats, rows: Ints) -> Floats:
-    counted = after - reindexed(before, rows)
-    return np.where(counted < 0, np.nan, counted)
+    counted: Floats = after - reindexed(before, rows)
+    counted[counted < 0] = np.nan
+    return counted

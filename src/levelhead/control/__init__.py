@@ -1,0 +1,222 @@
+"""step(state, view) -> Outcome: one tick of the loop, pure, so that every tick can be recorded and replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from levelhead import detect
+from levelhead.control import harm
+from levelhead.control.base import (
+    Acknowledge,
+    Alter,
+    Approve,
+    Effect,
+    Keep,
+    MarkGood,
+    Note,
+    Order,
+    Outcome,
+    PoolState,
+    Put,
+    Reply,
+    Resolve,
+    Revise,
+    RollBack,
+    State,
+    Tell,
+    View,
+)
+from levelhead.control.cases import case_of, known, unknown_case
+from levelhead.control.orders import ordered
+from levelhead.control.pools import opened, pool_turn, reported
+from levelhead.control.turn import Turn
+from levelhead.detect.base import Signal
+from levelhead.diagnose.base import Case
+from levelhead.incident import Incident, moved, written
+from levelhead.mitigate.base import Situation
+from levelhead.model import AddServer, Pool, Rebuild
+from levelhead.telemetry import Missing, Tick, between
+
+# A revision has served well after so long without trouble and with so many requests, or much longer without any.
+GOOD_AFTER_S = 8.0
+GOOD_REQUESTS = 100.0
+GOOD_IDLE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What the tick is judged by: the tick itself, or why there is none."""
+
+    state: State
+    tick: Tick | None
+    signals: tuple[Signal, ...]
+    why: str
+
+
+def begin(incidents: tuple[Incident, ...], good: tuple[int, ...], next_incident: int) -> State:
+    """The state of a control plane that starts, with the incidents an earlier one left open."""
+    pools = tuple((i.pool, PoolState(incident=i)) for i in incidents if i.open)
+    return State(pools=pools, good=good, next_incident=next_incident)
+
+
+def step(state: State, view: View) -> Outcome:
+    """One tick: look, judge, and say what is to be done and why."""
+    scene = _looked(state, view)
+    state, effects, sentences = _people_and_pools(scene, view)
+    state, marked = _good(state, view, scene)
+    because = "; ".join(sentences) if scene.tick is not None else scene.why
+    return Outcome(replace(state, signals=scene.signals), (*effects, *marked), because, scene.signals)
+
+
+def _looked(state: State, view: View) -> _Scene:
+    sample = view.sample
+    if isinstance(sample, Missing):
+        since = view.at if state.missing_since is None else state.missing_since
+        why = f"no telemetry since {view.at - since:.1f} s ({sample.why}): nothing is judged and nothing is done"
+        return _Scene(replace(state, missing_since=since), None, state.signals, why)
+    before, state = state.sample, replace(state, sample=sample, missing_since=None)
+    if before is None:
+        return _Scene(state, None, (), "the first look at the proxy: nothing to compare it with yet")
+    tick = between(before, sample, view.records)
+    if isinstance(tick, Missing):
+        return _Scene(state, None, state.signals, f"{tick.why}: nothing is judged this tick")
+    detection = state.detection or detect.begin(sample.layout, view.fleet)
+    detection, signals = detect.detect(detection, tick, view.fleet)
+    return _Scene(replace(state, detection=detection), tick, signals, "")
+
+
+def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], list[str]]:
+    state, effects, sentences = scene.state, list[Effect](), list[str]()
+    for pool in view.fleet.pools:
+        fresh = known(pool, scene.tick)
+        case = _case(pool, view, scene)
+        orders = tuple(o for o in view.orders if _concerns(o, pool, state, view))
+        turn = _turn(state, pool, case, view)
+        turn = _harmed(turn, scene.tick, pool.name)
+        turn = _told(turn, view)
+        for report in view.reports:
+            turn = reported(turn, report)
+        for order in orders:
+            turn = ordered(turn, order, view.revisions, fresh)
+        if fresh:
+            turn, sentence = pool_turn(turn)
+            sentences.append(sentence)
+        effects += turn.effects
+        state = _with_pool(state, pool.name, turn)
+    answered = {e.order for e in effects if isinstance(e, (Put, Reply))}
+    effects += [Reply(o.id, False, _nowhere(o), (_nowhere(o),)) for o in view.orders if o.id not in answered]
+    state, closed = _orphans_closed(state, view)
+    return state, effects + closed, sentences
+
+
+def _orphans_closed(state: State, view: View) -> tuple[State, list[Effect]]:
+    """Incidents of pools that are no longer configured end with them."""
+    effects: list[Effect] = []
+    kept: list[tuple[str, PoolState]] = []
+    for name, pool_state in state.pools:
+        if view.fleet.pool(name) is not None:
+            kept.append((name, pool_state))
+        elif pool_state.incident is not None:
+            text = "the pool is no longer configured"
+            incident = written(pool_state.incident, view.at, "resolution", text)
+            clocks = replace(incident.clocks, resolved=view.at, recovered=incident.clocks.recovered or view.at)
+            incident = moved(replace(incident, clocks=clocks, resolution=text), "resolved")
+            effects += [Keep(incident), Tell(incident, "closed", text)]
+    return replace(state, pools=tuple(kept)), effects
+
+
+def _turn(state: State, pool: Pool, case: Case, view: View) -> Turn:
+    remembered = state.pool(pool.name)
+    good = next((r for r in reversed(view.revisions) if r.number in state.good), None)
+    situation = Situation(view.fleet, case, good, view.revisions[-1].number, remembered.forced)
+    return Turn(remembered, situation, view.at, state.next_ticket, state.next_incident)
+
+
+def _with_pool(state: State, name: str, turn: Turn) -> State:
+    others = tuple((n, s) for n, s in state.pools if n != name)
+    return replace(state, pools=(*others, (name, turn.state)), next_ticket=turn.tickets, next_incident=turn.incidents)
+
+
+def _case(pool: Pool, view: View, scene: _Scene) -> Case:
+    detection = scene.state.detection
+    if scene.tick is None or detection is None or not known(pool, scene.tick):
+        return unknown_case(pool, view)
+    return case_of(pool, view, detection, scene.tick, scene.signals)
+
+
+def _harmed(turn: Turn, tick: Tick | None, pool: str) -> Turn:
+    if tick is None or pool not in tick.layout.pools:
+        return turn
+    slo = turn.case.pool.slo
+    return turn.remembering(harm.remembered(turn.state, harm.suffering(tick, pool, slo.latency_ms)))
+
+
+def _told(turn: Turn, view: View) -> Turn:
+    """Writes down what happened to the proxy itself, and what became of notices."""
+    for event in view.events:
+        if turn.state.incident is None and event.harmful:
+            turn = opened(turn, event.text, event.at)
+        if turn.state.incident is not None:
+            turn = turn.having(written(turn.incident, event.at, "engine", event.text))
+    for notice in view.notices:
+        if turn.state.incident is not None and turn.incident.id == notice.incident:
+            turn = turn.having(written(turn.incident, notice.at, "notice", notice.text))
+    return turn
+
+
+def _concerns(order: Order, pool: Pool, state: State, view: View) -> bool:
+    """Whether this pool's turn handles the order: its servers', its incident's, or, for the whole fleet, one pool's."""
+    incident = state.pool(pool.name).incident
+    match order.wish:
+        case Alter(changes):
+            return any(not isinstance(c, Rebuild) and c.pool == pool.name for c in changes[:1]) and _known(
+                order.wish, pool
+            )
+        case RollBack() | Revise():
+            return pool.name == _spokesman(state, view)
+        case Acknowledge(name) | Note(name, _) | Resolve(name, _) | Approve(name):
+            return incident is not None and incident.id == name
+
+
+def _known(wish: Alter, pool: Pool) -> bool:
+    """Whether every server that is to be changed exists, so that the change can be made at all."""
+    for change in wish.changes:
+        if isinstance(change, (AddServer, Rebuild)):
+            continue
+        if change.pool != pool.name or pool.server(change.server) is None:
+            return False
+    return True
+
+
+def _spokesman(state: State, view: View) -> str:
+    """The pool whose incident a change of everything is written into: one in trouble, else the first."""
+    open_ones = [p.name for p in view.fleet.pools if state.pool(p.name).incident is not None]
+    return (open_ones or [p.name for p in view.fleet.pools])[0]
+
+
+def _nowhere(order: Order) -> str:
+    match order.wish:
+        case Alter():
+            return "there is no such pool or server"
+        case Acknowledge(name) | Note(name, _) | Resolve(name, _) | Approve(name):
+            return f"no open incident is called {name}"
+        case RollBack() | Revise():
+            return "the fleet has no pool"
+
+
+def _good(state: State, view: View, scene: _Scene) -> tuple[State, tuple[Effect, ...]]:
+    """Marks the revision in force as good once it has served for a while without trouble."""
+    current = view.revisions[-1]
+    if state.serving != current.number:
+        state = replace(state, serving=current.number, serving_since=view.at, served=0.0)
+    if scene.tick is None or current.number in state.good:
+        return state, ()
+    served = state.served + float(scene.tick.pool.arrived.sum())
+    troubled = any(s.incident is not None for _, s in state.pools) or any(scene.signals)
+    if troubled:
+        return replace(state, serving_since=view.at, served=0.0), ()
+    state = replace(state, served=served)
+    elapsed = view.at - state.serving_since
+    if (elapsed >= GOOD_AFTER_S and served >= GOOD_REQUESTS) or elapsed >= GOOD_IDLE_S:
+        return replace(state, good=(*state.good, current.number)), (MarkGood(current.number),)
+    return state, ()

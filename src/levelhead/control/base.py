@@ -1,0 +1,263 @@
+"""What a tick sees, what it remembers, and what it wants done: plain data between the thinking and the hands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from levelhead.detect import Detection
+from levelhead.detect.base import Signal
+from levelhead.incident import Incident
+from levelhead.mitigate.base import Plan
+from levelhead.model import Change, Fleet, Revision
+from levelhead.telemetry import NO_RECORDS, Missing, Records, Sample
+
+LEVELHEAD = "levelhead"
+
+
+# What a person may wish.
+
+
+@dataclass(frozen=True, slots=True)
+class Alter:
+    """Change weights, states or members; the guard is asked first."""
+
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revise:
+    """Ship a whole new configuration; `source` is its text."""
+
+    fleet: Fleet
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Return to a revision; None means the last one known to have served well."""
+
+    to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    incident: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    incident: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    incident: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """Let the plan that waits for a person (mode ask) go ahead."""
+
+    incident: str
+
+
+Wish = Alter | Revise | RollBack | Acknowledge | Note | Resolve | Approve
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A wish with its author and reason; `force` is the reason for passing over the guard's objections, or ""."""
+
+    id: str
+    at: float
+    who: str
+    why: str
+    wish: Wish
+    force: str = ""
+
+
+# What comes in.
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a `Put`: the revision it made, or the error, and by which mechanism."""
+
+    ticket: str
+    revision: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """Something that happened to the proxy itself: it died, it was started again."""
+
+    at: float
+    text: str
+    harmful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a notice about an incident."""
+
+    incident: str
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything one tick may look at. `at` is Unix seconds; `revisions` are the latest, the one in force last."""
+
+    at: float
+    sample: Sample | Missing
+    revisions: tuple[Revision, ...]
+    records: Records = NO_RECORDS
+    orders: tuple[Order, ...] = ()
+    reports: tuple[Report, ...] = ()
+    events: tuple[EngineEvent, ...] = ()
+    notices: tuple[Sent, ...] = ()
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.revisions[-1].fleet
+
+
+# What is remembered.
+
+
+@dataclass(frozen=True, slots=True)
+class Suffering:
+    """Harm of one tick in one pool; clients as seen in records."""
+
+    at: float
+    arrived: float
+    harmed: float
+    clients: frozenset[str]
+    clients_harmed: frozenset[str]
+    sampled: float
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """A plan that was carried out and is being verified. `applied_at` is None until the engine has reported."""
+
+    plan: Plan
+    ticket: str
+    at: float
+    action: int
+    applied_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """An action whose effect is still to be measured, and how things stood before it."""
+
+    action: int
+    due: float
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What is remembered of one pool; `said` keeps a sentence from being written twice in an incident."""
+
+    incident: Incident | None = None
+    doing: Doing | None = None
+    proposal: Plan | None = None
+    said: frozenset[str] = frozenset()
+    tried: frozenset[str] = frozenset()
+    calm_since: float | None = None
+    hands_off_until: float = 0.0
+    watching: tuple[Watch, ...] = ()
+    lately: tuple[Suffering, ...] = ()
+    users: frozenset[str] = frozenset()
+    users_harmed: frozenset[str] = frozenset()
+    forced: str = ""
+    kept_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything control remembers between ticks."""
+
+    detection: Detection | None = None
+    sample: Sample | None = None
+    signals: tuple[Signal, ...] = ()
+    pools: tuple[tuple[str, PoolState], ...] = ()
+    good: tuple[int, ...] = ()
+    serving: int = 0
+    serving_since: float = 0.0
+    served: float = 0.0
+    missing_since: float | None = None
+    next_incident: int = 1
+    next_ticket: int = 1
+
+    def pool(self, name: str) -> PoolState:
+        return next((state for pool, state in self.pools if pool == name), PoolState())
+
+
+# What is wanted.
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Bring this fleet into force as a new revision. `order` names the order it answers, "" for Levelhead's own."""
+
+    ticket: str
+    fleet: Fleet
+    author: str
+    why: str
+    source: str = ""
+    order: str = ""
+    restores: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Store this incident."""
+
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell people about an incident."""
+
+    incident: Incident
+    kind: Literal["opened", "changed", "closed"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer an order that needs no change of the fleet, or that is refused."""
+
+    order: str
+    accepted: bool
+    text: str
+    objections: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MarkGood:
+    """Remember that this revision has served well."""
+
+    revision: int
+
+
+Effect = Put | Keep | Tell | Reply | MarkGood
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The next state, what is to be done, and a sentence that says why: also when nothing is done."""
+
+    state: State
+    effects: tuple[Effect, ...]
+    because: str
+    signals: tuple[Signal, ...] = field(default=())

@@ -1,0 +1,77 @@
+"""Builds the case of one pool from what the detectors remember and what the configuration's history says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from levelhead import predict
+from levelhead.control.base import View
+from levelhead.detect import Detection
+from levelhead.detect.base import Signal
+from levelhead.diagnose.base import Case, ShareChange
+from levelhead.model import Pool, Revision
+from levelhead.telemetry import Health, Standing, Tick
+
+# A change of configuration is a suspect for so long.
+SUSPECT_S = 300.0
+MOVED = 0.05
+
+
+def known(pool: Pool, tick: Tick | None) -> bool:
+    """Whether this tick shows just the servers that the configuration names."""
+    if tick is None or pool.name not in tick.layout.pools:
+        return False
+    return tick.layout.members(pool.name) == tuple(s.name for s in pool.servers)
+
+
+def unknown_case(pool: Pool, view: View) -> Case:
+    """The case of a pool that the engine says nothing of: everything measured is unknown."""
+    blank = np.full(len(pool.servers), np.nan)
+    return Case(
+        pool=pool, at=view.at, servers=tuple(s.name for s in pool.servers), signals=(),
+        intended=predict.intended(pool), predicted=blank, observed=blank, requests=0.0, weight=blank,
+        failing=frozenset(), unserving=frozenset(), failure_ratio=blank, in_flight=blank,
+        rate=np.nan, forecast=np.nan, harmed_ratio=0.0, changed=last_share_change(view.revisions, pool.name, view.at),
+    )  # fmt: skip
+
+
+def case_of(pool: Pool, view: View, detection: Detection, tick: Tick, signals: tuple[Signal, ...]) -> Case:
+    """The case of a pool that is `known` in this tick."""
+    layout, now = tick.layout, detection.recent
+    rows, i = layout.rows(pool.name), layout.pools.index(pool.name)
+    names = layout.servers[rows]
+    requests = now.requests[rows]
+    total = float(requests.sum())
+    seen = np.maximum(np.maximum(requests, now.failures[rows]), 1.0)
+    seconds = max(float(now.seconds[i]), 1e-9)
+    failing = frozenset(n for n, h in zip(names, tick.health[rows], strict=True) if h == Health.FAILING)
+    out = (Standing.DRAIN, Standing.MAINT)
+    away = frozenset(n for n, s in zip(names, tick.standing[rows], strict=True) if s in out)
+    return Case(
+        pool=pool, at=view.at, servers=names, signals=tuple(s for s in signals if s.pool == pool.name),
+        intended=predict.intended(pool),
+        predicted=predict.predicted_now(tick.weight[rows], tick.ramp[rows], tick.health[rows], tick.standing[rows]),
+        observed=requests / total if total >= 1 else np.full(len(names), np.nan),
+        requests=total, weight=tick.weight[rows], failing=failing, unserving=failing | away,
+        failure_ratio=np.minimum(now.failures[rows] / seen, 1.0), in_flight=now.in_flight[rows],
+        rate=float(now.arrived[i]) / seconds, forecast=float(now.rate[i]),
+        harmed_ratio=min(float(now.harmed[i]) / max(float(now.arrived[i]), 1.0), 1.0),
+        changed=last_share_change(view.revisions, pool.name, view.at),
+    )  # fmt: skip
+
+
+def last_share_change(revisions: tuple[Revision, ...], pool: str, at: float) -> ShareChange | None:
+    """The newest change within `SUSPECT_S` that gave a server at least `MOVED` more of this pool, if any."""
+    for before, after in zip(reversed(revisions[:-1]), reversed(revisions[1:]), strict=True):
+        if at - after.at > SUSPECT_S:
+            return None
+        old, new = before.fleet.pool(pool), after.fleet.pool(pool)
+        if old is None or new is None:
+            continue
+        was = {s.name: float(p) for s, p in zip(old.servers, predict.predicted(old), strict=True)}
+        gains = [(float(p) - was.get(s.name, 0.0), s.name, float(p))
+                 for s, p in zip(new.servers, predict.predicted(new), strict=True)]  # fmt: skip
+        gain, name, share = max(gains, default=(0.0, "", 0.0))
+        if gain >= MOVED:
+            return ShareChange(after.number, after.author, after.at, name, was.get(name, 0.0), share)
+    return None

@@ -1,0 +1,70 @@
+"""Adds up what users suffer, tick by tick, also in the seconds before anybody noticed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from levelhead.control.base import PoolState, Suffering
+from levelhead.incident import Harm
+from levelhead.telemetry import Tick
+
+# Harm from before the detection belongs to the incident; so much of it is remembered.
+LOOK_BACK_S = 20.0
+# Beyond so many users the counts say "at least".
+MOST_USERS = 50_000
+
+
+def suffering(tick: Tick, pool: str, late_ms: float) -> Suffering:
+    """The pool's harm in one tick. Failed requests are counted by the engine; late ones by sampled records."""
+    rows, i = tick.layout.rows(pool), tick.layout.pools.index(pool)
+    records = tick.records
+    mine = (records.row >= rows.start) & (records.row < rows.stop)
+    if len(tick.layout.pools) == 1:
+        mine = mine | (records.row < 0)
+    late = (records.latency_ms > late_ms) & (records.status < 500) & (records.status > 0)
+    failed = (records.status >= 500) | (records.status < 0)
+    clients = np.asarray(records.client, dtype=object) if records.client else np.zeros(0, dtype=object)
+    named = len(clients) == len(records)
+    return Suffering(
+        at=tick.at_s,
+        arrived=float(np.nan_to_num(tick.pool.arrived[i])),
+        harmed=float(np.nan_to_num(tick.pool.errors_5xx[i]) + (mine & late).sum() * records.weight),
+        clients=frozenset(clients[mine]) if named else frozenset(),
+        clients_harmed=frozenset(clients[mine & (late | failed)]) if named else frozenset(),
+        sampled=1.0 / records.weight if len(records) else 1.0,
+    )
+
+
+def remembered(state: PoolState, now: Suffering) -> PoolState:
+    """The state with this tick's harm: in the incident if one is open, else among the last seconds."""
+    kept = tuple(s for s in state.lately if now.at - s.at <= LOOK_BACK_S)
+    if state.incident is None:
+        return replace(state, lately=(*kept, now))
+    return _added(state, now)
+
+
+def opened(state: PoolState, since: float) -> PoolState:
+    """The state of a pool whose incident has just opened: harm since the fault began is counted into it."""
+    for s in state.lately:
+        if s.at >= since - 0.5:
+            state = _added(state, s)
+    return replace(state, lately=())
+
+
+def _added(state: PoolState, now: Suffering) -> PoolState:
+    if state.incident is None:
+        return state
+    full = len(state.users) >= MOST_USERS
+    users = state.users if full else state.users | now.clients
+    users_harmed = state.users_harmed if full else state.users_harmed | now.clients_harmed
+    old = state.incident.harm
+    harm = Harm(
+        requests=old.requests + round(now.arrived),
+        requests_harmed=old.requests_harmed + min(round(now.harmed), round(now.arrived)),
+        # An earlier control plane may have counted users that this one has not met.
+        users=max(old.users, len(users)), users_harmed=max(old.users_harmed, len(users_harmed)),
+        sampled=min(old.sampled, now.sampled),
+    )  # fmt: skip
+    return replace(state, incident=replace(state.incident, harm=harm), users=users, users_harmed=users_harmed)

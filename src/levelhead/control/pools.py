@@ -1,0 +1,327 @@
+"""One pool, one tick: opens, explains, mitigates, verifies and closes its incident."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from levelhead import mitigate
+from levelhead.control import harm
+from levelhead.control.base import LEVELHEAD, Doing, Keep, PoolState, Put, Report, Tell, Watch
+from levelhead.control.turn import Turn, standing
+from levelhead.detect.base import Kind, Signal
+from levelhead.diagnose import CERTAIN_ENOUGH, diagnose, title
+from levelhead.diagnose.base import NONE_OF_THESE, Case, Story
+from levelhead.incident import Action, Clocks, Incident, Phase, may, written
+from levelhead.mitigate.base import Plan, Refusal
+from levelhead.model import Mode
+
+# After acting, users must be well again within this time, and stay so for a moment, before the plan counts as a help.
+VERIFY_S = 10.0
+SETTLED_S = 2.0
+# A calm pool's incident is watched for so long, then closed.
+QUIET_S = 8.0
+CALM_S = 1.5
+COOLDOWN_S = 5.0
+# What nobody could name for so long is handed to a person.
+PATIENCE_S = 3.0
+KEEP_EVERY_S = 1.0
+MEASURED_AFTER_S = 5.0
+
+# A change of configuration this long ago can still be the beginning of an incident.
+SUSPECT_S = 30.0
+
+# More traffic alone is no trouble: users decide.
+HARMLESS = frozenset({Kind.SURGE})
+
+
+def troubles(case: Case) -> tuple[Signal, ...]:
+    return tuple(s for s in case.signals if s.kind not in HARMLESS)
+
+
+def pool_turn(turn: Turn) -> tuple[Turn, str]:
+    """The pool after this tick, and the sentence that says what it did or why it did nothing."""
+    trouble = troubles(turn.case)
+    if turn.state.incident is None:
+        if not trouble:
+            return turn, calm_sentence(turn.case)
+        turn = _noticed(turn, trouble)
+    before = turn.incident.phase
+    turn = _measured(turn)
+    turn = _explained(turn, trouble)
+    turn = _verified(turn, trouble)
+    turn = _calmed(turn, trouble)
+    turn = _mitigated(turn, trouble)
+    sentence = _sentence(turn)
+    if turn.incident.phase is not before:
+        turn = _announced(turn)
+    turn = _kept(turn, before)
+    return _filed(turn), sentence
+
+
+def calm_sentence(case: Case) -> str:
+    """What to say of a pool in which nothing is wrong."""
+    surge = case.about(Kind.SURGE)
+    if surge:
+        return f"{case.pool.name}: {surge[0].sentence}; shares are even and users are well: nothing to do"
+    if case.requests < 1:
+        return f"{case.pool.name}: no requests lately: nothing to judge"
+    spread = " / ".join(f"{share:.0%}" for share in case.observed)
+    return f"{case.pool.name}: as intended ({spread} of {case.rate:.0f} requests/s): nothing to do"
+
+
+def reported(turn: Turn, report: Report) -> Turn:
+    """What the engine made of this pool's plan."""
+    doing = turn.state.doing
+    if doing is None or doing.ticket != report.ticket:
+        return turn
+    if report.revision is None:
+        turn = turn.remembering(replace(turn.state, doing=None, hands_off_until=turn.at + COOLDOWN_S))
+        turn = turn.writing("effect", f"{doing.plan.name} failed: {report.text}")
+        turn = turn.amending(doing.action, effect=f"failed: {report.text}")
+        return turn.moving("failed") if may(turn.incident, "failed") else turn
+    return turn.remembering(replace(turn.state, doing=replace(doing, applied_at=turn.at)))
+
+
+def opened(turn: Turn, symptom: str, fault: float) -> Turn:
+    """An incident that begins with this symptom; harm since the fault began is counted into it."""
+    incident = Incident(
+        id=f"INC-{turn.incidents}", pool=turn.case.pool.name, title=symptom, phase=Phase.INVESTIGATING,
+        clocks=Clocks(fault=fault, detected=turn.at),
+    )  # fmt: skip
+    state = PoolState(incident=incident, lately=turn.state.lately, forced=turn.state.forced)
+    turn = replace(turn.remembering(harm.opened(state, fault)), incidents=turn.incidents + 1)
+    return turn.wanting(Tell(turn.incident, "opened", symptom))
+
+
+def _noticed(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
+    case, change = turn.case, turn.case.changed
+    guilty = change is not None and change.server in case.accused(Kind.SHARE) and turn.at - change.at <= SUSPECT_S
+    if change is None or not guilty:
+        return opened(turn, trouble[0].sentence, min(s.since for s in trouble))
+    turn = opened(turn, trouble[0].sentence, change.at)
+    text = (f"revision {change.revision} by {change.author} came into force; it moves {change.server} "
+            f"from {change.share_before:.0%} to {change.share_after:.0%} of requests")  # fmt: skip
+    return turn.having(written(turn.incident, change.at, "change", text, change.author))
+
+
+def _symptoms(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
+    for signal in trouble:
+        turn = turn.writing_once("symptom", signal.sentence, key=f"{signal.kind.value}/{signal.server}")
+    return turn
+
+
+def _explained(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
+    """Diagnoses anew while there is trouble, and writes down what is new: signals, the likeliest story, refutations."""
+    if not trouble:
+        return turn
+    turn = _symptoms(turn, trouble)
+    if turn.state.doing is not None:
+        # What is seen while a plan takes effect speaks of the plan; the stories that led to it stand.
+        return turn
+    stories = diagnose(turn.case)
+    top = stories[0]
+    refuted = _refuted(turn.incident.refuted, stories)
+    for story in refuted:
+        text = f"{story.cause} ruled out: {story.contra[0]}"
+        turn = turn.writing_once("refuted", text, key=f"refuted/{story.cause}")
+    turn = turn.having(replace(turn.incident, stories=stories, refuted=refuted))
+    if top.cause == NONE_OF_THESE or top.probability < CERTAIN_ENOUGH:
+        return turn
+    text = f"{top.cause} at {top.probability:.0%}: {'; '.join(top.pro)}"
+    turn = turn.writing_once("story", text, key=f"story/{top.cause}/{','.join(top.servers)}")
+    clocks = turn.incident.clocks
+    if clocks.diagnosed is None:
+        turn = turn.having(replace(turn.incident, clocks=replace(clocks, diagnosed=turn.at), title=_title(top, turn)))
+    return turn.moving("identified") if may(turn.incident, "identified") else turn
+
+
+def _title(story: Story, turn: Turn) -> str:
+    whom = f" ({', '.join(story.servers)})" if story.servers else ""
+    return f"{title(story.cause)}{whom} in {turn.case.pool.name}"
+
+
+def _refuted(known: tuple[Story, ...], stories: tuple[Story, ...]) -> tuple[Story, ...]:
+    """All stories that were ruled out and have not come back; the first evidence against each is kept."""
+    plausible = {s.cause for s in stories if not s.refuted}
+    kept = [s for s in known if s.cause not in plausible]
+    names = {s.cause for s in kept}
+    return (*kept, *(s for s in stories if s.refuted and s.cause not in names))
+
+
+def _mitigated(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
+    """Plans for the likeliest story and does as the pool's mode says."""
+    state, incident = turn.state, turn.incident
+    ready = incident.phase in (Phase.INVESTIGATING, Phase.IDENTIFIED) and state.doing is None
+    if not trouble or not ready or turn.at < state.hands_off_until or not incident.stories:
+        return turn
+    top = incident.stories[0]
+    if incident.phase is Phase.INVESTIGATING and turn.at - incident.clocks.detected < PATIENCE_S:
+        return turn
+    drafted = mitigate.plan(turn.situation, top, state.tried)
+    if isinstance(drafted, Refusal):
+        return turn.writing_once("refusal", drafted.sentence, key=f"refusal/{top.cause}/{len(state.tried)}")
+    match turn.case.pool.mode:
+        case Mode.SHADOW:
+            text = f"would {drafted.steps[0].sentence} ({drafted.because}); mode shadow: nothing is done"
+            return turn.writing_once("plan", text, key=f"plan/{drafted.name}")
+        case Mode.ASK:
+            return _proposed(turn, drafted)
+        case Mode.ACT:
+            return acted(turn, drafted, LEVELHEAD)
+
+
+def _proposed(turn: Turn, drafted: Plan) -> Turn:
+    text = f"may I {drafted.steps[0].sentence}? ({drafted.because})"
+    fresh = f"plan/{drafted.name}" not in turn.state.said
+    turn = turn.remembering(replace(turn.state, proposal=drafted))
+    turn = turn.writing_once("plan", text, key=f"plan/{drafted.name}")
+    return turn.wanting(Tell(turn.incident, "changed", text)) if fresh else turn
+
+
+def acted(turn: Turn, plan: Plan, who: str) -> Turn:
+    """Carries out the plan's first step; the rest follows when the world has been looked at again."""
+    step = plan.steps[0]
+    ticket = f"plan-{turn.tickets}"
+    before = standing(turn.case)
+    turn = turn.writing("action", f"{step.sentence}: {plan.because}", who)
+    turn = turn.acting(Action(turn.at, who, step.sentence, plan.because, plan.name))
+    clocks = turn.incident.clocks
+    if clocks.acted is None:
+        turn = turn.having(replace(turn.incident, clocks=replace(clocks, acted=turn.at)))
+    index = len(turn.incident.actions) - 1
+    doing = Doing(plan, ticket, turn.at, index)
+    watch = Watch(index, turn.at + MEASURED_AFTER_S, before)
+    state = replace(turn.state, doing=doing, proposal=None, watching=(*turn.state.watching, watch))
+    put = Put(ticket, step.target, LEVELHEAD, f"{plan.name}: {step.sentence}", restores=plan.restores)
+    turn = replace(turn.remembering(state), tickets=turn.tickets + 1)
+    return turn.wanting(put).moving("acted")
+
+
+def _verified(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
+    """Looks at users after a plan was applied: keeps it when they are well, undoes it when it did not help."""
+    doing = turn.state.doing
+    if doing is None or doing.applied_at is None:
+        return turn
+    elapsed = turn.at - doing.applied_at
+    helped = not _still(doing.plan, trouble)
+    if helped and elapsed >= SETTLED_S:
+        text = f"{doing.plan.name} helped: {standing(turn.case)}"
+        turn = turn.remembering(replace(turn.state, doing=None)).writing("effect", text)
+        return turn.moving("verified") if may(turn.incident, "verified") else turn
+    if elapsed < VERIFY_S:
+        return turn
+    return _undone(turn, doing)
+
+
+def _still(plan: Plan, trouble: tuple[Signal, ...]) -> bool:
+    """Whether the trouble that the plan treats, or harm to users, goes on."""
+    treated: frozenset[Kind]
+    match plan.name:
+        case "roll-back" | "intended-shares":
+            treated = frozenset({Kind.SHARE})
+        case _:
+            treated = frozenset({Kind.ERRORS, Kind.LATENCY})
+    return any(s.kind in treated or s.kind is Kind.HARM for s in trouble)
+
+
+def _undone(turn: Turn, doing: Doing) -> Turn:
+    step = doing.plan.steps[0]
+    text = f"{doing.plan.name} did not help within {VERIFY_S:.0f} s ({standing(turn.case)}): it is undone"
+    ticket = f"undo-{turn.tickets}"
+    put = Put(ticket, step.undo, LEVELHEAD, f"undo {doing.plan.name}: it did not help")
+    turn = turn.writing("undo", text).amending(doing.action, undone_at=turn.at)
+    state = replace(
+        turn.state, doing=None, tried=turn.state.tried | {doing.plan.name}, hands_off_until=turn.at + COOLDOWN_S
+    )
+    turn = replace(turn.remembering(state), tickets=turn.tickets + 1).wanting(put)
+    return turn.moving("failed") if may(turn.incident, "failed") else turn
+
+
+def _measured(turn: Turn) -> Turn:
+    """Writes the measured effect of each action whose time has come, whoever took it."""
+    for watch in turn.state.watching:
+        if turn.at >= watch.due:
+            effect = f"{watch.before} before; {standing(turn.case)} {MEASURED_AFTER_S:.0f} s later"
+            action = turn.incident.actions[watch.action]
+            turn = turn.amending(watch.action, effect=effect).writing("effect", f"{action.what}: {effect}")
+    left = tuple(w for w in turn.state.watching if turn.at < w.due)
+    return turn.remembering(replace(turn.state, watching=left))
+
+
+def _calmed(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
+    """Follows how long the pool has been calm: recovery, watching, closing, and trouble that comes back."""
+    state = turn.state
+    if trouble:
+        turn = turn.remembering(replace(state, calm_since=None))
+        if turn.incident.phase is Phase.MONITORING:
+            turn = turn.writing("symptom", f"trouble is back: {trouble[0].sentence}").moving("worsened")
+            clocks = replace(turn.incident.clocks, recovered=None)
+            turn = turn.having(replace(turn.incident, clocks=clocks))
+        return turn
+    since = turn.at if state.calm_since is None else state.calm_since
+    turn = turn.remembering(replace(state, calm_since=since))
+    clocks = turn.incident.clocks
+    if clocks.recovered is None and turn.at - since >= CALM_S:
+        turn = turn.having(replace(turn.incident, clocks=replace(clocks, recovered=since)))
+    if turn.state.doing is None and turn.at - since >= CALM_S and may(turn.incident, "calmed"):
+        turn = turn.remembering(replace(turn.state, proposal=None))
+        turn = turn.writing("phase", f"calm since {turn.at - since:.0f} s: {standing(turn.case)}").moving("calmed")
+    quiet = turn.incident.phase is Phase.MONITORING and turn.at - since >= QUIET_S and not turn.state.watching
+    return resolved(turn, _resolution(turn.incident), LEVELHEAD) if quiet else turn
+
+
+def resolved(turn: Turn, text: str, who: str) -> Turn:
+    """Closes the incident with what ended it."""
+    clocks = turn.incident.clocks
+    recovered = turn.at if clocks.recovered is None else clocks.recovered
+    clocks = replace(clocks, resolved=turn.at, recovered=recovered)
+    turn = turn.writing("resolution", text, who)
+    return turn.having(replace(turn.incident, clocks=clocks, resolution=text)).moving("resolved")
+
+
+def _resolution(incident: Incident) -> str:
+    done = [a for a in incident.actions if a.undone_at is None and not a.effect.startswith("failed")]
+    if done:
+        last = done[-1]
+        return f"{last.what} by {last.who}; calm for {QUIET_S:.0f} s since"
+    return f"the trouble ended without a change of the balancer; calm for {QUIET_S:.0f} s since"
+
+
+def _sentence(turn: Turn) -> str:
+    incident, pool = turn.incident, turn.case.pool.name
+    last = incident.entries[-1].text if incident.entries else incident.title
+    match incident.phase:
+        case Phase.INVESTIGATING:
+            return f"{pool}: investigating: {last}"
+        case Phase.IDENTIFIED:
+            return f"{pool}: {incident.cause}: {last}"
+        case Phase.MITIGATING:
+            return f"{pool}: {incident.actions[-1].what if incident.actions else 'acting'}; measuring the effect"
+        case Phase.MONITORING:
+            return f"{pool}: users are well ({standing(turn.case)}); watching that it stays so"
+        case Phase.RESOLVED:
+            return f"{pool}: resolved: {incident.resolution}"
+
+
+def _announced(turn: Turn) -> Turn:
+    incident = turn.incident
+    if incident.phase is Phase.RESOLVED:
+        return turn.wanting(Tell(incident, "closed", incident.resolution))
+    return turn.wanting(Tell(incident, "changed", _sentence(turn)))
+
+
+def _kept(turn: Turn, before: Phase) -> Turn:
+    """Stores the record when it moved on, else once a second for its counts of harm."""
+    state = turn.state
+    moved_on = turn.incident.phase is not before or turn.effects
+    if not moved_on and turn.at - state.kept_at < KEEP_EVERY_S:
+        return turn
+    return turn.remembering(replace(state, kept_at=turn.at)).wanting(Keep(turn.incident))
+
+
+def _filed(turn: Turn) -> Turn:
+    """A resolved incident leaves the desk; what a person insisted on is still remembered."""
+    if turn.incident.open:
+        return turn
+    state = turn.state
+    return turn.remembering(PoolState(forced=state.forced, hands_off_until=state.hands_off_until))

@@ -1,0 +1,302 @@
+"""detect(state, tick, fleet) -> (state, signals): all tests over all servers at once, one tick at a time.
+
+`DETECTORS` says what is watched, in the order in which signals are reported. A tick that is missing is simply not
+shown to `detect`: every test stands still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from levelhead import predict
+from levelhead.detect import errors, latency, recent, shares, volume
+from levelhead.detect.base import Flags, Kind, Signal, Track, thresholds
+from levelhead.detect.recent import Recent
+from levelhead.model import Fleet
+from levelhead.telemetry import Floats, Health, Layout, Standing, Tick, moved_rows
+
+# A pool harms its users when this share of its requests does, and at least so many of them in the last seconds.
+HARM_RATIO = 0.02
+FEWEST_HARMED = 5.0
+
+# After a server changed its standing, its numbers speak of the change and not of the server for a moment.
+SETTLE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What each row should show: intended and predicted shares, the SLO's latency, and whether keys are spread."""
+
+    intended: Floats
+    predicted: Floats
+    late_ms: Floats
+    by_key: Floats
+    availability: Floats  # per pool
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Everything the detectors remember."""
+
+    layout: Layout
+    fleet: Fleet  # that `expected` was computed for
+    recent: Recent
+    share: Track
+    unpredicted: Track
+    error: Track
+    late: Track
+    held: Track
+    surge: Track  # per pool
+    check: Track  # per row, deterministic
+    harm: Track  # per pool, deterministic
+    refused: Track  # per pool, deterministic
+    expected: Expected
+    standing: Floats
+    settled_at: Floats
+
+
+def begin(layout: Layout, fleet: Fleet) -> Detection:
+    """Detectors that have seen nothing yet."""
+    rows, pools = len(layout.servers), len(layout.pools)
+    return Detection(
+        layout=layout, fleet=fleet, recent=recent.begin(layout),
+        share=Track.begin(rows, len(shares.ALTERNATIVES)), unpredicted=Track.begin(rows, len(shares.ALTERNATIVES)),
+        error=Track.begin(rows, len(errors.ALTERNATIVES)), late=Track.begin(rows, len(errors.ALTERNATIVES)),
+        held=Track.begin(rows, len(latency.FACTORS)), surge=Track.begin(pools, len(volume.FACTORS)),
+        check=Track.begin(rows, 1), harm=Track.begin(pools, 1), refused=Track.begin(pools, 1),
+        expected=expectations(fleet, layout),
+        standing=np.full(rows, float(Standing.READY)), settled_at=np.full(rows, -np.inf),
+    )  # fmt: skip
+
+
+def expectations(fleet: Fleet, layout: Layout) -> Expected:
+    """The fleet's intent, prediction and promises as columns in this layout."""
+    meant, must = predict.shares_by_row(fleet, layout)
+    pools = [fleet.pool(name) for name in layout.pools]
+    late = np.asarray([p.slo.latency_ms if p else np.inf for p in pools])
+    keyed = np.asarray([float(predict.moves_by_key(p)) if p else 0.0 for p in pools])
+    kept = np.asarray([p.slo.availability if p else 0.0 for p in pools])
+    return Expected(meant, must, layout.per_row(late), layout.per_row(keyed), kept)
+
+
+def detect(
+    state: Detection, tick: Tick, fleet: Fleet, false_alarms_per_month: float = 1.0
+) -> tuple[Detection, tuple[Signal, ...]]:
+    """One tick: every test moves on, and all signals that stand are reported."""
+    state = _relaid(state, tick.layout, fleet)
+    per_pool = thresholds(tick.layout.sizes, false_alarms_per_month)
+    per_row = tick.layout.per_row(per_pool)
+    state = _settled(state, tick)
+    calm = (~_pools_alarmed(state)).astype(np.float64)
+    now = recent.updated(state.recent, tick, state.expected.late_ms, calm)
+    state = _tested(replace(state, recent=now), tick, per_row, per_pool)
+    return state, tuple(signal for detector in DETECTORS for signal in detector(state, tick))
+
+
+def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> Detection:
+    now, expected = state.recent, state.expected
+    serving = (tick.standing == Standing.READY) & (tick.health != Health.FAILING)
+    meant = _among(tick.layout, expected.intended, serving, tick.ramp)
+    must = np.where(serving, _predicted_now(tick), 0.0)
+    requests = np.nan_to_num(tick.requests)
+    failures = tick.failures()
+    attempts = np.maximum(requests, failures)
+    records, late = recent.records_by_row(tick, expected.late_ms)
+    seen_recent = np.maximum(now.requests, now.failures)
+    unset = (tick.at_s - state.settled_at) < SETTLE_S
+    share_track = shares.observe(state.share, tick, meant, expected.by_key, now, per_row)
+    unpredicted = shares.observe(state.unpredicted, tick, must, expected.by_key, now, per_row).cleared(unset)
+    error = errors.observe(state.error, tick, failures, attempts, now.failures, seen_recent, per_row)
+    late_track = errors.observe(state.late, tick, late, records, now.late, now.records, per_row)
+    held = latency.observe(state.held, tick, now, per_row)
+    failing = (tick.health == Health.FAILING) & (tick.standing == Standing.READY)
+    out = tick.standing != Standing.READY
+    total = np.maximum(now.arrived, 1.0)
+    harmful = (now.harmed >= FEWEST_HARMED) & (
+        now.harmed / total > np.maximum(HARM_RATIO, 10 * (1 - expected.availability))
+    )
+    refusing = np.nan_to_num(tick.pool.refused) >= 1
+    still = state.refused.on & (now.harmed / total > 0.005)
+    return replace(
+        state,
+        share=share_track.cleared(out), unpredicted=unpredicted.cleared(out), error=error.cleared(out),
+        late=late_track.cleared(out), held=held.cleared(out),
+        surge=volume.observe(state.surge, tick, now, per_pool),
+        check=_flagged(state.check, failing, tick.at_s),
+        harm=_flagged(state.harm, harmful, tick.at_s),
+        refused=_flagged(state.refused, refusing | still, tick.at_s),
+    )  # fmt: skip
+
+
+def _flagged(track: Track, on: Flags, at: float) -> Track:
+    since = np.where(on, np.where(np.isnan(track.since), at, track.since), np.nan)
+    return Track(track.score, since, on)
+
+
+def _among(layout: Layout, wish: Floats, serving: Flags, ramp: Floats) -> Floats:
+    """The wished shares among the servers that serve now, each as far as its slow start lets it."""
+    kept = np.where(serving, wish * np.nan_to_num(ramp, nan=1.0), 0.0)
+    total = layout.per_row(layout.per_pool(kept))
+    return np.where(total > 0, kept / np.maximum(total, 1e-12), np.nan)
+
+
+def _predicted_now(tick: Tick) -> Floats:
+    """`predict.predicted_now` of every pool at once; one unknown weight makes its whole pool unknown."""
+    layout = tick.layout
+    serving = (tick.standing == Standing.READY) & (tick.health != Health.FAILING)
+    effective = np.where(serving, tick.weight * tick.ramp, 0.0)
+    unknown = layout.per_pool((np.isnan(tick.weight * tick.ramp) | (tick.standing == Standing.UNKNOWN)).astype(float))
+    total = layout.per_row(layout.per_pool(effective))
+    must: Floats = np.where(total > 0, effective / np.maximum(total, 1e-12), 0.0)
+    must[layout.per_row(unknown) > 0] = np.nan
+    return must
+
+
+def _pools_alarmed(state: Detection) -> Flags:
+    layout = state.layout
+    rows = (state.share.on | state.unpredicted.on | state.error.on | state.late.on | state.held.on | state.check.on)
+    suspected = np.isfinite(state.held.since) & (state.held.score.max(axis=1) > 4)
+    alarmed: Flags = layout.per_pool((rows | suspected).astype(np.float64)) > 0
+    return alarmed | state.surge.on | state.harm.on | state.refused.on
+
+
+def _settled(state: Detection, tick: Tick) -> Detection:
+    standing = tick.standing.astype(np.float64) + 10.0 * (tick.health == Health.FAILING)
+    weights = np.nan_to_num(tick.weight)
+    mark = standing * 1e6 + weights
+    changed = tick.layout.per_row(tick.layout.per_pool((mark != state.standing).astype(np.float64))) > 0
+    return replace(state, standing=mark, settled_at=np.where(changed, tick.at_s, state.settled_at))
+
+
+def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
+    if layout == state.layout:
+        # Fleets are values, but comparing large ones each tick costs more than all tests together.
+        return state if fleet is state.fleet else replace(state, fleet=fleet, expected=expectations(fleet, layout))
+    rows = moved_rows(state.layout, layout)
+    pools = np.asarray([state.layout.pools.index(p) if p in state.layout.pools else -1 for p in layout.pools])
+    fresh = begin(layout, fleet)
+    return replace(
+        fresh,
+        recent=recent.relaid(state.recent, layout, rows, pools),
+        share=state.share.reindexed(rows), unpredicted=state.unpredicted.reindexed(rows),
+        error=state.error.reindexed(rows), late=state.late.reindexed(rows), held=state.held.reindexed(rows),
+        check=state.check.reindexed(rows), surge=state.surge.reindexed(pools), harm=state.harm.reindexed(pools),
+        refused=state.refused.reindexed(pools),
+    )  # fmt: skip
+
+
+def _rows_on(state: Detection, track: Track, kind: Kind, say: Callable[[int, slice], str]) -> list[Signal]:
+    signals = []
+    for pool, rows in state.layout.each():
+        for row in range(rows.start, rows.stop):
+            if track.on[row]:
+                score = float(track.evidence()[row])
+                name = state.layout.servers[row]
+                signals.append(Signal(kind, pool, name, float(track.since[row]), score, say(row, rows)))
+    return signals
+
+
+def _pools_on(state: Detection, track: Track, kind: Kind, say: Callable[[int], str]) -> list[Signal]:
+    return [
+        Signal(kind, pool, "", float(track.since[i]), float(track.evidence()[i]), say(i))
+        for i, pool in enumerate(state.layout.pools) if track.on[i]
+    ]  # fmt: skip
+
+
+def _share_signals(state: Detection, tick: Tick) -> list[Signal]:
+    def say(row: int, rows: slice) -> str:
+        got, all_of_them = state.recent.requests[row], max(state.recent.requests[rows].sum(), 1.0)
+        name, meant = state.layout.servers[row], state.expected.intended[row]
+        return (f"{name} got {got / all_of_them:.0%} of the last {all_of_them:.0f} requests "
+                f"and is meant to get {meant:.0%}")  # fmt: skip
+
+    return _rows_on(state, state.share, Kind.SHARE, say)
+
+
+def _unpredicted_signals(state: Detection, tick: Tick) -> list[Signal]:
+    def say(row: int, rows: slice) -> str:
+        got, all_of_them = state.recent.requests[row], max(state.recent.requests[rows].sum(), 1.0)
+        return (f"{state.layout.servers[row]} got {got / all_of_them:.0%} of the last {all_of_them:.0f} requests; "
+                f"the weights in force do not explain it")  # fmt: skip
+
+    return _rows_on(state, state.unpredicted, Kind.UNPREDICTED, say)
+
+
+def _error_signals(state: Detection, tick: Tick) -> list[Signal]:
+    now = state.recent
+
+    def say(row: int, rows: slice) -> str:
+        bad, seen = now.failures[row], max(now.requests[row], now.failures[row], 1.0)
+        bad_peers = now.failures[rows].sum() - bad
+        seen_peers = max(np.maximum(now.requests, now.failures)[rows].sum() - seen, 1.0)
+        return (f"{bad:.0f} of {seen:.0f} requests to {state.layout.servers[row]} failed; "
+                f"of its peers {bad_peers:.0f} of {seen_peers:.0f}")  # fmt: skip
+
+    return _rows_on(state, state.error, Kind.ERRORS, say)
+
+
+def _latency_signals(state: Detection, tick: Tick) -> list[Signal]:
+    now = state.recent
+    explained = latency.expectation(now, tick)
+
+    def say(row: int, rows: slice) -> str:
+        held = max(float(np.nan_to_num(tick.in_flight[row])), float(now.in_flight[row]))
+        late, seen = now.late[row], now.records[row]
+        slow = f"; {late:.0f} of {seen:.0f} sampled answers late" if late >= 1 else ""
+        return (f"{state.layout.servers[row]} holds {held:.0f} requests in flight where its peers' pace "
+                f"explains {explained[row]:.0f}{slow}")  # fmt: skip
+
+    both = Track(
+        np.where(state.late.on[:, None], state.late.score.max(axis=1)[:, None], state.held.score[:, :1]),
+        np.fmin(state.held.since, state.late.since), state.held.on | state.late.on,
+    )  # fmt: skip
+    return _rows_on(state, both, Kind.LATENCY, say)
+
+
+def _surge_signals(state: Detection, tick: Tick) -> list[Signal]:
+    now = state.recent
+
+    def say(i: int) -> str:
+        rate = now.arrived[i] / max(now.seconds[i], 1e-9)
+        return f"{rate:.0f} requests/s arrive against a forecast of {now.rate[i]:.0f}"
+
+    return _pools_on(state, state.surge, Kind.SURGE, say)
+
+
+def _check_signals(state: Detection, tick: Tick) -> list[Signal]:
+    return _rows_on(
+        state, state.check, Kind.CHECK, lambda row, _: f"the check of {state.layout.servers[row]} fails"
+    )  # fmt: skip
+
+
+def _refused_signals(state: Detection, tick: Tick) -> list[Signal]:
+    return _pools_on(
+        state, state.refused, Kind.REFUSED,
+        lambda i: f"the proxy answered {np.nan_to_num(tick.pool.refused)[i] / tick.seconds:.0f} requests/s itself, "
+                  "because no server or no place in the queue was free",
+    )  # fmt: skip
+
+
+def _harm_signals(state: Detection, tick: Tick) -> list[Signal]:
+    now = state.recent
+
+    def say(i: int) -> str:
+        ratio = min(now.harmed[i] / max(now.arrived[i], 1.0), 1.0)
+        return f"{ratio:.0%} of the last {now.arrived[i]:.0f} requests failed or were late"
+
+    return _pools_on(state, state.harm, Kind.HARM, say)
+
+
+DETECTORS = (
+    _share_signals,
+    _unpredicted_signals,
+    _error_signals,
+    _latency_signals,
+    _surge_signals,
+    _check_signals,
+    _refused_signals,
+    _harm_signals,
+)

@@ -1,0 +1,107 @@
+"""The case, its evidence, and the stories that could explain it.
+
+A cause is a function from the case to an `Account`: log-likelihood ratios, each with the sentence that a person would
+say for it. What has no evidence either way contributes nothing: unknown is not evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from levelhead.detect.base import Kind, Signal
+from levelhead.model import Pool
+from levelhead.telemetry import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class ShareChange:
+    """The last change of configuration that moved shares in this pool."""
+
+    revision: int
+    author: str
+    at: float
+    server: str
+    share_before: float
+    share_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is known about one pool now. Arrays have one entry per server, in the order of `servers`.
+
+    Shares are of the last seconds; `weight` is what the engine says is in force. Rates are per second. `changed` is
+    the last change that moved shares within the last minutes, if any.
+    """
+
+    pool: Pool
+    at: float
+    servers: tuple[str, ...]
+    signals: tuple[Signal, ...]
+    intended: Floats
+    predicted: Floats
+    observed: Floats
+    requests: float
+    weight: Floats
+    failing: frozenset[str]  # servers whose check fails
+    unserving: frozenset[str]  # servers that cannot be chosen now: drained, taken out, or failing their check
+    failure_ratio: Floats
+    in_flight: Floats
+    rate: float
+    forecast: float
+    harmed_ratio: float
+    changed: ShareChange | None
+
+    def about(self, *kinds: Kind) -> tuple[Signal, ...]:
+        return tuple(s for s in self.signals if s.kind in kinds)
+
+    def accused(self, *kinds: Kind) -> frozenset[str]:
+        return frozenset(s.server for s in self.about(*kinds) if s.server)
+
+    def index(self, server: str) -> int:
+        return self.servers.index(server)
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """One piece of evidence: nats for the cause (negative: against it), and the sentence."""
+
+    nats: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a cause makes of a case: its prior in nats, its clues, and whom it accuses."""
+
+    prior: float
+    clues: tuple[Clue, ...]
+    servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A cause with its probability and its evidence for and against, strongest first."""
+
+    cause: str
+    probability: float
+    pro: tuple[str, ...]
+    contra: tuple[str, ...]
+    servers: tuple[str, ...] = ()
+
+    @property
+    def refuted(self) -> bool:
+        """Looked at and ruled out: there is evidence against it, and little chance left."""
+        return self.probability < 0.05 and bool(self.contra)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A named failure mode and the function that argues it."""
+
+    name: str
+    title: str
+    argue: Callable[[Case], Account]
+
+
+NONE_OF_THESE = "none-of-these"

@@ -1,0 +1,258 @@
+"""A scenario on a real proxy: lab servers and users, HAProxy, the control plane and its API, from start to record.
+
+Used by the demo, by `levelhead drill run` and `drill play`, and by live tests. Whatever happens (an exception, Ctrl-C),
+no process, socket or file is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from levelhead.control.base import Outcome, Revise
+from levelhead.detect.base import Kind
+from levelhead.drills import base as drills
+from levelhead.drills import score
+from levelhead.drills.score import Action, Clocks, DrillRecord, Facts, Glance, Harm, StoryLine
+from levelhead.engines.base import Engine
+from levelhead.engines.haproxy.driver import HAProxyEngine, free_port
+from levelhead.incident import Incident
+from levelhead.lab.world import World
+from levelhead.model import Fleet, Mode
+from levelhead.plane import Plane
+from levelhead.plane.status import Status
+from levelhead.settings import Settings
+from levelhead.store import Store
+from levelhead.web.app import create_app
+from levelhead.web.serve import serve
+
+SOMEBODY = "deploy"
+FRAME_S = 0.25
+# After the users have gone the loop is given this long to close what it has open.
+LAST_TICKS_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a display needs, four times a second. `news` are sentences about what the scenario did, newest last."""
+
+    at_s: float
+    duration_s: float
+    status: Status
+    glance: Glance
+    harm: Harm
+    news: tuple[tuple[float, str], ...]
+    incidents: tuple[Incident, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What came of it: the drill record, and the incidents in full."""
+
+    record: DrillRecord
+    incidents: tuple[Incident, ...]
+
+
+class Stage:
+    """One performance of a scenario. `directory` holds everything; by default a temporary one that is removed."""
+
+    def __init__(
+        self, scenario: drills.Scenario, *, mode: score.Mode, seed: int | None = None, directory: Path | None = None,
+        look: Callable[[Frame], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._scenario, self._mode, self._seed = scenario, mode, scenario.seed if seed is None else seed
+        self._directory, self._look = directory, look
+        self._news: list[tuple[float, str]] = []
+        self._first_surge: float | None = None
+        self._fleet: Fleet | None = None
+        self._began = 0.0
+
+    async def perform(self) -> Performance:
+        """Runs the scenario from beginning to end. Raises EngineError, LabError, UsageError."""
+        with self._place() as directory:
+            async with World(self._scenario, self._seed) as world:
+                fleet = drills.fleet_of(self._scenario, free_port(), world.addresses)
+                self._fleet = self._moded(fleet)
+                engine = HAProxyEngine(directory)
+                if self._mode == "off":
+                    return await self._alone(world, engine)
+                return await self._watched(world, engine, directory)
+
+    async def _alone(self, world: World, engine: Engine) -> Performance:
+        """Bare HAProxy with the same configuration: nobody watches."""
+        fleet = self._starting_fleet()
+        await engine.start(fleet)
+        try:
+
+            async def change(moment: drills.Moment) -> None:
+                nonlocal fleet
+                fleet = self._changed(fleet, world, moment)
+                self._tell(world, moment)
+                await engine.apply(fleet)
+
+            await self._users_come(world)
+            await world.run(change)
+        finally:
+            await engine.close(stop=True)
+        facts = Facts(engine="haproxy", mode="off", seed=self._seed, harm=world.harm(),
+                      clocks=Clocks(fault=drills.fault_s(self._scenario)))  # fmt: skip
+        return Performance(score.score(self._scenario, facts), ())
+
+    async def _watched(self, world: World, engine: Engine, directory: Path) -> Performance:
+        settings = Settings(fleet=self._starting_fleet(), notify=())
+        with Store(directory / "levelhead.db") as store:
+            plane = Plane(settings=settings, source="", engine=engine, store=store, spoken=self._heard)
+            stop = asyncio.Event()
+            try:
+                await plane.start()
+                async with serve(create_app(plane), directory / "api.sock"), _running(plane, stop):
+                    await self._play(world, plane)
+                incidents = self._incidents(plane)
+                facts = self._facts(plane, incidents, world)
+                return Performance(score.score(self._scenario, facts), incidents)
+            finally:
+                await plane.close(stop_proxy=True)
+
+    async def _play(self, world: World, plane: Plane) -> None:
+        async def change(moment: drills.Moment) -> None:
+            fleet = self._changed(plane.fleet, world, moment)
+            self._tell(world, moment)
+            answer = await plane.submit(Revise(fleet, ""), who=SOMEBODY, why=self._words(moment))
+            if not answer.accepted:
+                self._news.append((world.now_s, f"refused: {answer.text}"))
+
+        await self._users_come(world)
+        world.go()
+        self._began = plane.now() - world.now_s
+        display = asyncio.create_task(self._display(world, plane))
+        try:
+            await world.run(change)
+            await asyncio.sleep(LAST_TICKS_S)
+        finally:
+            display.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await display
+        self._show(world, plane)
+
+    async def _users_come(self, world: World) -> None:
+        listener = self._starting_fleet().listeners[0]
+        await world.start_users(listener.host, listener.port)
+
+    async def _display(self, world: World, plane: Plane) -> None:
+        while True:
+            self._show(world, plane)
+            await asyncio.sleep(FRAME_S)
+
+    def _show(self, world: World, plane: Plane) -> None:
+        if self._look is not None:
+            self._look(Frame(
+                at_s=world.now_s, duration_s=self._scenario.duration_s, status=plane.status(), glance=world.glance(2.0),
+                harm=world.harm(), news=tuple(self._news), incidents=self._incidents(plane),
+            ))  # fmt: skip
+
+    def _heard(self, outcome: Outcome) -> None:
+        surge = any(s.kind is Kind.SURGE for s in outcome.signals)
+        sample = outcome.state.sample
+        if surge and self._first_surge is None and sample is not None:
+            self._first_surge = sample.at_s
+
+    # The scenario.
+
+    def _moded(self, fleet: Fleet) -> Fleet:
+        if self._mode == "off":
+            return fleet
+        mode = Mode(self._mode)
+        return replace(fleet, pools=tuple(replace(p, mode=mode) for p in fleet.pools))
+
+    def _starting_fleet(self) -> Fleet:
+        if self._fleet is None:
+            raise AssertionError("the stage is not set yet")
+        return self._fleet
+
+    def _changed(self, fleet: Fleet, world: World, moment: drills.Moment) -> Fleet:
+        """The fleet after this event of the scenario; its end puts back what was there at the start."""
+        what = moment.event.what
+        first = self._starting_fleet().pools[0]
+        if not moment.begins:
+            return replace(fleet, pools=(first,))
+        if isinstance(what, drills.CheckFault) and what.path is not None and fleet.pools[0].check is not None:
+            check = replace(fleet.pools[0].check, path=what.path)
+            return replace(fleet, pools=(replace(fleet.pools[0], check=check),))
+        if isinstance(what, drills.ConfigChange):
+            return replace(
+                fleet, pools=(drills.changed_pool(self._scenario, fleet.pools[0], what, world.addresses),)
+            )
+        raise AssertionError(f"not for the stage: {what}")
+
+    def _tell(self, world: World, moment: drills.Moment) -> None:
+        self._news.append((world.now_s, f"{SOMEBODY} ships {self._words(moment)}"))
+
+    def _words(self, moment: drills.Moment) -> str:
+        what = moment.event.what
+        if not moment.begins:
+            return "the first configuration again"
+        if isinstance(what, drills.ConfigChange) and what.weights is not None:
+            return "weights " + " / ".join(f"{w:g}" for w in what.weights.values())
+        return f"a change of {moment.event.chosen}"
+
+    # The record.
+
+    def _incidents(self, plane: Plane) -> tuple[Incident, ...]:
+        return tuple(reversed([plane.incident(s.id) for s in plane.incidents(20)]))
+
+    def _facts(self, plane: Plane, incidents: tuple[Incident, ...], world: World) -> Facts:
+        started = self._began
+        fault = drills.fault_s(self._scenario)
+        relevant = [i for i in incidents if fault is not None and i.clocks.detected - started >= fault - 1.0]
+        first = relevant[0] if relevant else None
+        stories = first.stories if first is not None else ()
+        known = {s.cause for s in stories}
+        refuted = [s for s in (first.refuted if first else ()) if s.cause not in known]
+        acted = [a for i in relevant for a in i.actions]
+        detected = _earliest(first.clocks.detected if first else None, self._first_surge)
+
+        def clock(at: float | None) -> float | None:
+            return None if at is None else round(at - started, 2)
+
+        c = first.clocks if first is not None else None
+        before = {s.name: s.weight for s in self._starting_fleet().pools[0].servers}
+        return Facts(
+            engine="haproxy", mode=self._mode, seed=self._seed, harm=world.harm(),
+            stories=tuple(StoryLine(s.cause, s.probability, s.pro, s.contra) for s in (*stories, *refuted)),
+            clocks=Clocks(fault, clock(detected), clock(c.diagnosed if c else None), clock(c.acted if c else None),
+                          clock(c.recovered if c else None)),
+            actions=tuple(Action(round(a.at - started, 2), a.plan, a.what, a.because, a.undone_at is not None)
+                          for a in acted),
+            changed_weights=tuple(s.name for s in plane.fleet.pools[0].servers if before.get(s.name) != s.weight),
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[Path]:
+        if self._directory is not None:
+            yield self._directory
+            return
+        directory = Path(tempfile.mkdtemp(prefix="levelhead-"))
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def _running(plane: Plane, stop: asyncio.Event) -> AsyncIterator[None]:
+    """The loop ticks beside the block; a loop that breaks ends the block with its error."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(plane.run_until(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((t for t in times if t is not None), default=None)
