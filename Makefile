@@ -11,7 +11,7 @@ setup: .venv/.ready
 	@echo "Setting up .venv (once; about a minute) ..."
 	@test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv; }
 	@.uv/bin/uv venv --quiet --allow-existing --python $(PYTHON) .venv
-	@.uv/bin/uv pip sync --quiet --python .venv --require-hashes requirements.lock
+	@.uv/bin/uv pip sync --quiet --compile-bytecode --python .venv --require-hashes requirements.lock
 	@.uv/bin/uv pip install --quiet --python .venv --no-deps --editable .
 	@touch $@
 

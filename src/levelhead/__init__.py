@@ -4,20 +4,20 @@
     model.py         Fleet > Listener, Pool > Server; Change; apply(fleet, changes)
     telemetry.py     Sample, Tick: columns over all pools at once; "unknown" is a value
     predict.py       shares(pool): what this configuration, in this state, must produce
-    simulate.py      a seeded world with the same policies and faults, request by request
+    simulate/        a seeded world with the same policies and faults, request by request
     detect/          detect(...) -> signals: sequential tests with a false-alarm budget
     diagnose/        diagnose(case) -> stories, likeliest first, with evidence for and against
     mitigate/        plan(case, story) -> Plan or Refusal; the guard
     incident.py      phases as a table; advance(incident, event)
     postmortem.py    one record, several forms
-    control.py       step(state, view) -> Outcome(state, effects, because): one tick
+    control/         step(state, view) -> Outcome(state, effects, because): one tick
     drills/          scenario files, their types, score(record)
-    engines/         what we drive: haproxy, and sim for rehearsals
+    engines/         what we drive: haproxy
     notify/          where we speak: terminal, webhook, Slack
     store.py         revisions and incidents in SQLite
-    settings.py      levelhead.yaml to a Fleet; one table of settings
+    settings/        levelhead.yaml to a Fleet; one table of settings
     lab/             misbehaving servers and open-loop users on this machine
-    plane.py         the running control plane: owns the one State, carries out effects
+    plane/           the running control plane: owns the one State, carries out effects
     web/             the API that people and the dashboard speak to
     stage.py         a scenario on a real proxy: lab, plane and API together
     cli/             the commands

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from levelhead.model import Admin, Fleet, Hash, Pool
-from levelhead.telemetry import Codes, Floats, Health, Layout, Standing
+from levelhead.telemetry import Codes, Floats, Health, Layout, Standing, known_or
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def busiest(pool: Pool, unfit: frozenset[str], rate: float, now: Floats) -> Load
     """The server that grows most if the pool serves `rate` requests/s without the unfit ones; `now` are shares."""
     ready = np.asarray([s.admin is Admin.READY and s.name not in unfit for s in pool.servers])
     after = _normalised(np.where(ready, [s.weight for s in pool.servers], 0.0))
-    growth = np.where(after > 0, after / np.maximum(np.nan_to_num(now), 1e-3), 0.0)
+    growth = np.where(after > 0, after / np.maximum(known_or(now), 1e-3), 0.0)
     worst = int(np.argmax(np.where(after > 0, after * _per_capacity(pool), 0.0)))
     return Load(pool.servers[worst].name, float(after[worst]), float(after[worst] * rate), float(growth[worst]))
 

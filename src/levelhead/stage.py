@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from levelhead.control.base import Outcome, Revise
-from levelhead.detect.base import Kind
 from levelhead.drills import base as drills
 from levelhead.drills import score
-from levelhead.drills.score import Action, Clocks, DrillRecord, Facts, Glance, Harm, StoryLine
+from levelhead.drills.facts import facts
+from levelhead.drills.score import Clocks, DrillRecord, Facts, Glance, Harm
 from levelhead.engines.base import Engine
-from levelhead.engines.haproxy.driver import HAProxyEngine, free_port
+from levelhead.engines.haproxy.driver import HAProxyEngine
 from levelhead.incident import Incident
 from levelhead.lab.world import World
 from levelhead.model import Fleet, Mode
@@ -68,7 +69,7 @@ class Stage:
         self._scenario, self._mode, self._seed = scenario, mode, scenario.seed if seed is None else seed
         self._directory, self._look = directory, look
         self._news: list[tuple[float, str]] = []
-        self._first_surge: float | None = None
+        self._noticed: float | None = None
         self._fleet: Fleet | None = None
         self._began = 0.0
 
@@ -76,7 +77,7 @@ class Stage:
         """Runs the scenario from beginning to end. Raises EngineError, LabError, UsageError."""
         with self._place() as directory:
             async with World(self._scenario, self._seed) as world:
-                fleet = drills.fleet_of(self._scenario, free_port(), world.addresses)
+                fleet = drills.fleet_of(self._scenario, _free_port(), world.addresses)
                 self._fleet = self._moded(fleet)
                 engine = HAProxyEngine(directory)
                 if self._mode == "off":
@@ -99,9 +100,9 @@ class Stage:
             await world.run(change)
         finally:
             await engine.close(stop=True)
-        facts = Facts(engine="haproxy", mode="off", seed=self._seed, harm=world.harm(),
-                      clocks=Clocks(fault=drills.fault_s(self._scenario)))  # fmt: skip
-        return Performance(score.score(self._scenario, facts), ())
+        told = Facts(engine="haproxy", mode="off", seed=self._seed, harm=world.harm(),
+                     clocks=Clocks(fault=drills.fault_s(self._scenario)))  # fmt: skip
+        return Performance(score.score(self._scenario, told), ())
 
     async def _watched(self, world: World, engine: Engine, directory: Path) -> Performance:
         settings = Settings(fleet=self._starting_fleet(), notify=())
@@ -113,8 +114,7 @@ class Stage:
                 async with serve(create_app(plane), directory / "api.sock"), _running(plane, stop):
                     await self._play(world, plane)
                 incidents = self._incidents(plane)
-                facts = self._facts(plane, incidents, world)
-                return Performance(score.score(self._scenario, facts), incidents)
+                return Performance(score.score(self._scenario, self._facts(plane, incidents, world)), incidents)
             finally:
                 await plane.close(stop_proxy=True)
 
@@ -156,10 +156,11 @@ class Stage:
             ))  # fmt: skip
 
     def _heard(self, outcome: Outcome) -> None:
-        surge = any(s.kind is Kind.SURGE for s in outcome.signals)
-        sample = outcome.state.sample
-        if surge and self._first_surge is None and sample is not None:
-            self._first_surge = sample.at_s
+        fault, sample = drills.fault_s(self._scenario), outcome.state.sample
+        if not outcome.signals or self._noticed is not None or fault is None or sample is None:
+            return
+        if self._began and sample.at_s - self._began >= fault:
+            self._noticed = sample.at_s
 
     # The scenario.
 
@@ -206,29 +207,9 @@ class Stage:
         return tuple(reversed([plane.incident(s.id) for s in plane.incidents(20)]))
 
     def _facts(self, plane: Plane, incidents: tuple[Incident, ...], world: World) -> Facts:
-        started = self._began
-        fault = drills.fault_s(self._scenario)
-        relevant = [i for i in incidents if fault is not None and i.clocks.detected - started >= fault - 1.0]
-        first = relevant[0] if relevant else None
-        stories = first.stories if first is not None else ()
-        known = {s.cause for s in stories}
-        refuted = [s for s in (first.refuted if first else ()) if s.cause not in known]
-        acted = [a for i in relevant for a in i.actions]
-        detected = _earliest(first.clocks.detected if first else None, self._first_surge)
-
-        def clock(at: float | None) -> float | None:
-            return None if at is None else round(at - started, 2)
-
-        c = first.clocks if first is not None else None
-        before = {s.name: s.weight for s in self._starting_fleet().pools[0].servers}
-        return Facts(
-            engine="haproxy", mode=self._mode, seed=self._seed, harm=world.harm(),
-            stories=tuple(StoryLine(s.cause, s.probability, s.pro, s.contra) for s in (*stories, *refuted)),
-            clocks=Clocks(fault, clock(detected), clock(c.diagnosed if c else None), clock(c.acted if c else None),
-                          clock(c.recovered if c else None)),
-            actions=tuple(Action(round(a.at - started, 2), a.plan, a.what, a.because, a.undone_at is not None)
-                          for a in acted),
-            changed_weights=tuple(s.name for s in plane.fleet.pools[0].servers if before.get(s.name) != s.weight),
+        return facts(
+            self._scenario, incidents, engine="haproxy", mode=self._mode, seed=self._seed, harm=world.harm(),
+            began=self._began, noticed=self._noticed, before=self._starting_fleet(), after=plane.fleet,
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -254,5 +235,8 @@ async def _running(plane: Plane, stop: asyncio.Event) -> AsyncIterator[None]:
             stop.set()
 
 
-def _earliest(*times: float | None) -> float | None:
-    return min((t for t in times if t is not None), default=None)
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

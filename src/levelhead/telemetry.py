@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int8]
+Flags = NDArray[np.bool_]
 
 
 class Health(IntEnum):
@@ -36,13 +37,27 @@ class Standing(IntEnum):
     MAINT = 3
 
 
+# As plain numbers: comparing a column with an enum's member costs more than the comparison.
+_FAILING, _UNKNOWN_STANDING, _READY = int(Health.FAILING), int(Standing.UNKNOWN), int(Standing.READY)
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which row is which server. `servers[offsets[i]:offsets[i + 1]]` are the servers of `pools[i]`."""
+    """Which row is which server. `servers[offsets[i]:offsets[i + 1]]` are the servers of `pools[i]`.
+
+    `starts` are the offsets for `np.add.reduceat` (every pool has at least one server), `sizes` how many rows each has.
+    """
 
     pools: tuple[str, ...]
     offsets: tuple[int, ...]
     servers: tuple[str, ...]
+    starts: Ints = field(init=False, compare=False, repr=False)
+    sizes: Ints = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        bounds = np.asarray(self.offsets, dtype=np.int64)
+        object.__setattr__(self, "starts", bounds[:-1])
+        object.__setattr__(self, "sizes", bounds[1:] - bounds[:-1])
 
     @staticmethod
     def of(members: tuple[tuple[str, tuple[str, ...]], ...]) -> Layout:
@@ -65,16 +80,6 @@ class Layout:
     def each(self) -> Iterator[tuple[str, slice]]:
         for i, pool in enumerate(self.pools):
             yield pool, slice(self.offsets[i], self.offsets[i + 1])
-
-    @property
-    def starts(self) -> Ints:
-        """Row offsets for `np.add.reduceat`; every pool has at least one server."""
-        return np.asarray(self.offsets[:-1], dtype=np.int64)
-
-    @property
-    def sizes(self) -> Ints:
-        bounds = np.asarray(self.offsets, dtype=np.int64)
-        return bounds[1:] - bounds[:-1]
 
     def per_pool(self, rows: Floats) -> Floats:
         """Sums of a row column, one per pool."""
@@ -187,14 +192,31 @@ class Tick:
     pool: PoolCounters
     records: Records = NO_RECORDS
 
+    def ready(self) -> Flags:
+        """Rows that people and Levelhead want to serve."""
+        return np.equal(self.standing, _READY)
+
+    def failing(self) -> Flags:
+        """Rows whose check fails."""
+        return np.equal(self.health, _FAILING)
+
+    def unsaid(self) -> Flags:
+        """Rows whose standing the engine did not tell."""
+        return np.equal(self.standing, _UNKNOWN_STANDING)
+
     def failures(self) -> Floats:
         """Failed attempts per row: answers 5xx, broken answers, and attempts that had to be made again.
 
-        A refused connection shows in `retries` at once and in `connect_errors` only after the last attempt; the
-        larger of the two is counted, so that none is counted twice.
+        What is broken shows in several counters; the larger is counted, so that none is counted twice.
         """
-        attempts = np.fmax(self.connect_errors, self.retries + self.redispatches)
-        return np.nan_to_num(self.errors_5xx) + np.nan_to_num(np.fmax(self.response_errors, attempts))
+        return known_or(self.errors_5xx) + np.fmax(known_or(self.response_errors), self.unconnected())
+
+    def unconnected(self) -> Floats:
+        """Attempts per row that got no answer and were made again, or given up for want of a connection.
+
+        A refused connection shows in `retries` at once and in `connect_errors` only after the last attempt.
+        """
+        return known_or(np.fmax(self.connect_errors, self.retries + self.redispatches))
 
 
 def between(before: Sample, after: Sample, records: Records = NO_RECORDS) -> Tick | Missing:
@@ -222,6 +244,11 @@ def between(before: Sample, after: Sample, records: Records = NO_RECORDS) -> Tic
         weight=after.weight, ramp=after.ramp, health=after.health, standing=after.standing, pool=pool,
         records=records, **deltas,
     )  # fmt: skip
+
+
+def known_or(column: Floats, fill: float = 0.0) -> Floats:
+    """The column with `fill` where it is unknown."""
+    return np.where(np.isnan(column), fill, column)
 
 
 def reindexed(column: Floats, rows: Ints, fresh: float = 0.0) -> Floats:

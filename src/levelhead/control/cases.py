@@ -30,7 +30,7 @@ def unknown_case(pool: Pool, view: View) -> Case:
     return Case(
         pool=pool, at=view.at, servers=tuple(s.name for s in pool.servers), signals=(),
         intended=predict.intended(pool), predicted=blank, observed=blank, requests=0.0, weight=blank,
-        failing=frozenset(), unserving=frozenset(), failure_ratio=blank, in_flight=blank,
+        failing=frozenset(), unserving=frozenset(), failure_ratio=blank, unconnected=blank, in_flight=blank,
         rate=np.nan, forecast=np.nan, harmed_ratio=0.0, changed=last_share_change(view.revisions, pool.name, view.at),
     )  # fmt: skip
 
@@ -53,7 +53,8 @@ def case_of(pool: Pool, view: View, detection: Detection, tick: Tick, signals: t
         predicted=predict.predicted_now(tick.weight[rows], tick.ramp[rows], tick.health[rows], tick.standing[rows]),
         observed=requests / total if total >= 1 else np.full(len(names), np.nan),
         requests=total, weight=tick.weight[rows], failing=failing, unserving=failing | away,
-        failure_ratio=np.minimum(now.failures[rows] / seen, 1.0), in_flight=now.in_flight[rows],
+        failure_ratio=np.minimum(now.failures[rows] / seen, 1.0),
+        unconnected=now.unconnected[rows] / np.maximum(now.failures[rows], 1.0), in_flight=now.in_flight[rows],
         rate=float(now.arrived[i]) / seconds, forecast=float(now.rate[i]),
         harmed_ratio=min(float(now.harmed[i]) / max(float(now.arrived[i]), 1.0), 1.0),
         changed=last_share_change(view.revisions, pool.name, view.at),

@@ -8,7 +8,7 @@ import numpy as np
 
 from levelhead.control.base import PoolState, Suffering
 from levelhead.incident import Harm
-from levelhead.telemetry import Tick
+from levelhead.telemetry import Tick, known_or
 
 # Harm from before the detection belongs to the incident; so much of it is remembered.
 LOOK_BACK_S = 20.0
@@ -29,8 +29,8 @@ def suffering(tick: Tick, pool: str, late_ms: float) -> Suffering:
     named = len(clients) == len(records)
     return Suffering(
         at=tick.at_s,
-        arrived=float(np.nan_to_num(tick.pool.arrived[i])),
-        harmed=float(np.nan_to_num(tick.pool.errors_5xx[i]) + (mine & late).sum() * records.weight),
+        arrived=float(known_or(tick.pool.arrived[i])),
+        harmed=float(known_or(tick.pool.errors_5xx[i]) + (mine & late).sum() * records.weight),
         clients=frozenset(clients[mine]) if named else frozenset(),
         clients_harmed=frozenset(clients[mine & (late | failed)]) if named else frozenset(),
         sampled=1.0 / records.weight if len(records) else 1.0,

@@ -124,8 +124,11 @@ def _explained(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     for story in refuted:
         text = f"{story.cause} ruled out: {story.contra[0]}"
         turn = turn.writing_once("refuted", text, key=f"refuted/{story.cause}")
-    turn = turn.having(replace(turn.incident, stories=stories, refuted=refuted))
-    if top.cause == NONE_OF_THESE or top.probability < CERTAIN_ENOUGH:
+    certain = top.cause != NONE_OF_THESE and top.probability >= CERTAIN_ENOUGH
+    # Trouble that fades out explains nothing any more: a certain story gives way only to another certain one.
+    told = stories if certain or turn.incident.clocks.diagnosed is None else turn.incident.stories
+    turn = turn.having(replace(turn.incident, stories=told, refuted=refuted))
+    if not certain:
         return turn
     text = f"{top.cause} at {top.probability:.0%}: {'; '.join(top.pro)}"
     turn = turn.writing_once("story", text, key=f"story/{top.cause}/{','.join(top.servers)}")

@@ -13,10 +13,10 @@ import numpy as np
 
 from levelhead import predict
 from levelhead.detect import errors, latency, recent, shares, volume
-from levelhead.detect.base import Flags, Kind, Signal, Track, thresholds
+from levelhead.detect.base import Kind, Signal, Track, thresholds
 from levelhead.detect.recent import Recent
 from levelhead.model import Fleet
-from levelhead.telemetry import Floats, Health, Layout, Standing, Tick, moved_rows
+from levelhead.telemetry import Flags, Floats, Layout, Tick, known_or, moved_rows, reindexed
 
 # A pool harms its users when this share of its requests does, and at least so many of them in the last seconds.
 HARM_RATIO = 0.02
@@ -54,8 +54,9 @@ class Detection:
     harm: Track  # per pool, deterministic
     refused: Track  # per pool, deterministic
     expected: Expected
-    standing: Floats
-    settled_at: Floats
+    standing: Floats  # per row: admin state, health and weight in one number, to see when one of them changes
+    settled_at: Floats  # per row: when one of them last changed anywhere in the pool
+    returned: Flags  # per row: it serves again since this tick
 
 
 def begin(layout: Layout, fleet: Fleet) -> Detection:
@@ -68,7 +69,7 @@ def begin(layout: Layout, fleet: Fleet) -> Detection:
         held=Track.begin(rows, len(latency.FACTORS)), surge=Track.begin(pools, len(volume.FACTORS)),
         check=Track.begin(rows, 1), harm=Track.begin(pools, 1), refused=Track.begin(pools, 1),
         expected=expectations(fleet, layout),
-        standing=np.full(rows, float(Standing.READY)), settled_at=np.full(rows, -np.inf),
+        standing=np.full(rows, np.nan), settled_at=np.full(rows, -np.inf), returned=np.zeros(rows, dtype=bool),
     )  # fmt: skip
 
 
@@ -98,28 +99,28 @@ def detect(
 
 def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> Detection:
     now, expected = state.recent, state.expected
-    serving = (tick.standing == Standing.READY) & (tick.health != Health.FAILING)
+    serving = tick.ready() & ~tick.failing()
     meant = _among(tick.layout, expected.intended, serving, tick.ramp)
     must = np.where(serving, _predicted_now(tick), 0.0)
-    requests = np.nan_to_num(tick.requests)
+    requests = known_or(tick.requests)
     failures = tick.failures()
     attempts = np.maximum(requests, failures)
     records, late = recent.records_by_row(tick, expected.late_ms)
     seen_recent = np.maximum(now.requests, now.failures)
     unset = (tick.at_s - state.settled_at) < SETTLE_S
-    share_track = shares.observe(state.share, tick, meant, expected.by_key, now, per_row)
+    # What was seen under other weights says nothing about these.
+    changed = state.settled_at == tick.at_s
+    share_track = shares.observe(state.share.cleared(changed), tick, meant, expected.by_key, now, per_row)
     unpredicted = shares.observe(state.unpredicted, tick, must, expected.by_key, now, per_row).cleared(unset)
     error = errors.observe(state.error, tick, failures, attempts, now.failures, seen_recent, per_row)
     late_track = errors.observe(state.late, tick, late, records, now.late, now.records, per_row)
     held = latency.observe(state.held, tick, now, per_row)
-    failing = (tick.health == Health.FAILING) & (tick.standing == Standing.READY)
-    out = tick.standing != Standing.READY
-    total = np.maximum(now.arrived, 1.0)
-    harmful = (now.harmed >= FEWEST_HARMED) & (
-        now.harmed / total > np.maximum(HARM_RATIO, 10 * (1 - expected.availability))
-    )
-    refusing = np.nan_to_num(tick.pool.refused) >= 1
-    still = state.refused.on & (now.harmed / total > 0.005)
+    failing = tick.failing() & tick.ready()
+    # What a server did before it was taken out says nothing about it when it comes back.
+    out = ~tick.ready() | state.returned
+    harmful, latest = _harmful(now, expected)
+    refusing = known_or(tick.pool.refused) >= 1
+    still = state.refused.on & (latest > 0.005)
     return replace(
         state,
         share=share_track.cleared(out), unpredicted=unpredicted.cleared(out), error=error.cleared(out),
@@ -131,6 +132,15 @@ def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> 
     )  # fmt: skip
 
 
+def _harmful(now: Recent, expected: Expected) -> tuple[Flags, Floats]:
+    """Which pools harm users, and the part harmed of the latest requests: harm ends as soon as those are well."""
+    ratio = now.harmed / np.maximum(now.arrived, 1.0)
+    latest = now.harmed_now / np.maximum(now.arrived_now, 1.0)
+    limit = np.maximum(HARM_RATIO, 10 * (1 - expected.availability))
+    harmful: Flags = (now.harmed >= FEWEST_HARMED) & (ratio > limit) & (latest > limit)
+    return harmful, latest
+
+
 def _flagged(track: Track, on: Flags, at: float) -> Track:
     since = np.where(on, np.where(np.isnan(track.since), at, track.since), np.nan)
     return Track(track.score, since, on)
@@ -138,7 +148,7 @@ def _flagged(track: Track, on: Flags, at: float) -> Track:
 
 def _among(layout: Layout, wish: Floats, serving: Flags, ramp: Floats) -> Floats:
     """The wished shares among the servers that serve now, each as far as its slow start lets it."""
-    kept = np.where(serving, wish * np.nan_to_num(ramp, nan=1.0), 0.0)
+    kept = np.where(serving, wish * known_or(ramp, 1.0), 0.0)
     total = layout.per_row(layout.per_pool(kept))
     return np.where(total > 0, kept / np.maximum(total, 1e-12), np.nan)
 
@@ -146,9 +156,9 @@ def _among(layout: Layout, wish: Floats, serving: Flags, ramp: Floats) -> Floats
 def _predicted_now(tick: Tick) -> Floats:
     """`predict.predicted_now` of every pool at once; one unknown weight makes its whole pool unknown."""
     layout = tick.layout
-    serving = (tick.standing == Standing.READY) & (tick.health != Health.FAILING)
+    serving = tick.ready() & ~tick.failing()
     effective = np.where(serving, tick.weight * tick.ramp, 0.0)
-    unknown = layout.per_pool((np.isnan(tick.weight * tick.ramp) | (tick.standing == Standing.UNKNOWN)).astype(float))
+    unknown = layout.per_pool((np.isnan(tick.weight * tick.ramp) | tick.unsaid()).astype(float))
     total = layout.per_row(layout.per_pool(effective))
     must: Floats = np.where(total > 0, effective / np.maximum(total, 1e-12), 0.0)
     must[layout.per_row(unknown) > 0] = np.nan
@@ -158,17 +168,24 @@ def _predicted_now(tick: Tick) -> Floats:
 def _pools_alarmed(state: Detection) -> Flags:
     layout = state.layout
     rows = (state.share.on | state.unpredicted.on | state.error.on | state.late.on | state.held.on | state.check.on)
-    suspected = np.isfinite(state.held.since) & (state.held.score.max(axis=1) > 4)
+    suspected = state.held.score.max(axis=1) > 4
+    # A forecast that learns from the surge it should notice never notices it.
+    rising = state.surge.score.max(axis=1) > 4
     alarmed: Flags = layout.per_pool((rows | suspected).astype(np.float64)) > 0
-    return alarmed | state.surge.on | state.harm.on | state.refused.on
+    alarmed |= state.surge.on | rising | state.harm.on | state.refused.on
+    return alarmed
 
 
 def _settled(state: Detection, tick: Tick) -> Detection:
-    standing = tick.standing.astype(np.float64) + 10.0 * (tick.health == Health.FAILING)
-    weights = np.nan_to_num(tick.weight)
-    mark = standing * 1e6 + weights
-    changed = tick.layout.per_row(tick.layout.per_pool((mark != state.standing).astype(np.float64))) > 0
-    return replace(state, standing=mark, settled_at=np.where(changed, tick.at_s, state.settled_at))
+    away = tick.failing() | ~tick.ready()
+    mark = away * 1e6 + known_or(tick.weight)
+    first = np.isnan(state.standing)
+    moved = (mark != state.standing) & ~first
+    changed = tick.layout.per_row(tick.layout.per_pool(moved.astype(np.float64))) > 0
+    return replace(
+        state, standing=mark, settled_at=np.where(changed, tick.at_s, state.settled_at),
+        returned=(state.standing >= 1e6) & ~away & ~first,
+    )  # fmt: skip
 
 
 def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
@@ -185,6 +202,7 @@ def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
         error=state.error.reindexed(rows), late=state.late.reindexed(rows), held=state.held.reindexed(rows),
         check=state.check.reindexed(rows), surge=state.surge.reindexed(pools), harm=state.harm.reindexed(pools),
         refused=state.refused.reindexed(pools),
+        standing=reindexed(state.standing, rows, np.nan), settled_at=reindexed(state.settled_at, rows, -np.inf),
     )  # fmt: skip
 
 
@@ -243,7 +261,7 @@ def _latency_signals(state: Detection, tick: Tick) -> list[Signal]:
     explained = latency.expectation(now, tick)
 
     def say(row: int, rows: slice) -> str:
-        held = max(float(np.nan_to_num(tick.in_flight[row])), float(now.in_flight[row]))
+        held = max(float(known_or(tick.in_flight[row])), float(now.in_flight[row]))
         late, seen = now.late[row], now.records[row]
         slow = f"; {late:.0f} of {seen:.0f} sampled answers late" if late >= 1 else ""
         return (f"{state.layout.servers[row]} holds {held:.0f} requests in flight where its peers' pace "
@@ -275,7 +293,7 @@ def _check_signals(state: Detection, tick: Tick) -> list[Signal]:
 def _refused_signals(state: Detection, tick: Tick) -> list[Signal]:
     return _pools_on(
         state, state.refused, Kind.REFUSED,
-        lambda i: f"the proxy answered {np.nan_to_num(tick.pool.refused)[i] / tick.seconds:.0f} requests/s itself, "
+        lambda i: f"the proxy answered {known_or(tick.pool.refused)[i] / tick.seconds:.0f} requests/s itself, "
                   "because no server or no place in the queue was free",
     )  # fmt: skip
 

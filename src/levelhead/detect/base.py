@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from levelhead.telemetry import Floats, Ints
-
-Flags = NDArray[np.bool_]
+from levelhead.telemetry import Flags, Floats, Ints, known_or
 
 TICKS_PER_MONTH = 30 * 24 * 3600 * 4
 TESTS = 6
@@ -81,7 +78,7 @@ class Track:
     def advanced(self, llr: Floats, threshold: Floats, at: float) -> Track:
         """After one more tick. `llr` is [rows, alternatives]; a row of NaN is frozen, not reset."""
         known: Flags = np.asarray(~np.isnan(llr).any(axis=1))
-        score = np.maximum(self.score, 0.0) + np.nan_to_num(llr)
+        score = np.maximum(self.score, 0.0) + known_or(llr)
         score = np.minimum(score, threshold[:, None] + HEADROOM)
         score = np.where(known[:, None], score, self.score)
         suspect: Flags = np.asarray(score.max(axis=1) > 0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from levelhead.detect.base import Track, poisson
 from levelhead.detect.recent import Recent, peers
-from levelhead.telemetry import Floats, Tick
+from levelhead.telemetry import Floats, Tick, known_or
 
 FACTORS = np.asarray([2.0, 5.0])
 SLACK = 2.0
@@ -26,7 +26,7 @@ def expectation(recent: Recent, tick: Tick) -> Floats:
     sizes = layout.per_row(layout.sizes.astype(np.float64))
     ours = np.maximum(recent.requests, 0.5)
     others = np.maximum(peers(layout, recent.requests), 0.5)
-    now, lately = np.nan_to_num(tick.in_flight), recent.in_flight
+    now, lately = known_or(tick.in_flight), recent.in_flight
     held = np.maximum(peers(layout, now), peers(layout, lately)) + 0.5 * (sizes - 1)
     expected: Floats = held * np.minimum(ours / others, 10.0) * np.maximum(recent.ratio, 0.5)
     return expected

@@ -10,27 +10,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from levelhead.telemetry import Floats, Ints, Layout, Tick, reindexed
+from levelhead.telemetry import Floats, Ints, Layout, Tick, known_or, reindexed
 
 FAST_S = 1.0
-SLOW_S = 30.0
+INSTANT_S = 0.25
 BASE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Fading sums; `fast` over a second or two, `slow` over half a minute, `base` over a minute of calm.
+    """Fading sums over a second or two; baselines over a minute of calm.
 
-    Row columns: `requests`, `failures`, `records` and `late` (sampled requests, and those slower than the SLO),
-    `in_flight` (mean). Pool columns: `rate` and `spread` of arrivals per second (forecast and its variance ratio),
-    `calm_s` seconds of calm seen, `harmed` and `arrived` over `fast`, `clients` the effective number of clients.
+    Row columns: `requests`, `failures`, `unconnected`, `records` and `late` (sampled requests, and those slower than
+    the SLO), `in_flight` (mean). Pool columns: `rate` and `spread` of arrivals per second (forecast and its variance ratio),
+    `calm_s` seconds of calm seen, `harmed` and `arrived`, `clients` the effective number of clients.
     """
 
     layout: Layout
     requests: Floats
     failures: Floats
-    requests_slow: Floats
-    failures_slow: Floats
+    unconnected: Floats  # those failures that never got an answer out of the server
     records: Floats
     late: Floats
     in_flight: Floats
@@ -38,8 +37,8 @@ class Recent:
     seconds: Floats  # pool: seconds in the fast window
     arrived: Floats
     harmed: Floats
-    arrived_slow: Floats
-    harmed_slow: Floats
+    arrived_now: Floats  # the same over an instant, to see at once when harm ends
+    harmed_now: Floats
     rate: Floats
     spread: Floats
     calm_s: Floats
@@ -54,7 +53,7 @@ def begin(layout: Layout) -> Recent:
         return np.full(len(layout.pools), value)
 
     return Recent(
-        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0),
+        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0),
         pools(), pools(), pools(), pools(), pools(), pools(np.nan), pools(1.0), pools(), pools(np.nan),
     )  # fmt: skip
 
@@ -70,33 +69,32 @@ def relaid(recent: Recent, layout: Layout, rows: Ints, pools: Ints) -> Recent:
         return reindexed(getattr(recent, name), pools, value)
 
     return replace(
-        fresh, requests=row("requests"), failures=row("failures"), requests_slow=row("requests_slow"),
-        failures_slow=row("failures_slow"), records=row("records"), late=row("late"), in_flight=row("in_flight"),
+        fresh, requests=row("requests"), failures=row("failures"), unconnected=row("unconnected"),
+        records=row("records"), late=row("late"), in_flight=row("in_flight"),
         ratio=row("ratio", 1.0), seconds=pool("seconds"), arrived=pool("arrived"), harmed=pool("harmed"),
-        arrived_slow=pool("arrived_slow"), harmed_slow=pool("harmed_slow"), rate=pool("rate", np.nan),
+        arrived_now=pool("arrived_now"), harmed_now=pool("harmed_now"), rate=pool("rate", np.nan),
         spread=pool("spread", 1.0), calm_s=pool("calm_s"), clients=pool("clients", np.nan),
     )  # fmt: skip
 
 
 def updated(recent: Recent, tick: Tick, late_ms: Floats, calm: Floats) -> Recent:
     """After one more tick. `late_ms` is each row's SLO latency; `calm` is 1 for pools where baselines may learn."""
-    fast, slow = 0.5 ** (tick.seconds / FAST_S), 0.5 ** (tick.seconds / SLOW_S)
-    requests, failures = np.nan_to_num(tick.requests), np.nan_to_num(tick.failures())
+    fast, instant = 0.5 ** (tick.seconds / FAST_S), 0.5 ** (tick.seconds / INSTANT_S)
+    requests, failures = known_or(tick.requests), known_or(tick.failures())
     counted, late = records_by_row(tick, late_ms)
-    arrived = np.nan_to_num(tick.pool.arrived)
+    arrived = known_or(tick.pool.arrived)
     weight = tick.records.weight
-    harmed = np.nan_to_num(tick.pool.errors_5xx) + tick.layout.per_pool(late) * weight
+    harmed = known_or(tick.pool.errors_5xx) + tick.layout.per_pool(late) * weight
     rate, spread, calm_s = _forecast(recent, arrived, tick.seconds, calm)
     gain = 1 - 0.5 ** (tick.seconds / FAST_S)
     known = ~np.isnan(tick.in_flight)
-    in_flight = np.where(known, recent.in_flight + gain * (np.nan_to_num(tick.in_flight) - recent.in_flight),
+    in_flight = np.where(known, recent.in_flight + gain * (known_or(tick.in_flight) - recent.in_flight),
                          recent.in_flight)  # fmt: skip
     return replace(
         recent,
         requests=recent.requests * fast + requests,
         failures=recent.failures * fast + failures,
-        requests_slow=recent.requests_slow * slow + requests,
-        failures_slow=recent.failures_slow * slow + failures,
+        unconnected=recent.unconnected * fast + tick.unconnected(),
         records=recent.records * fast + counted,
         late=recent.late * fast + late,
         in_flight=in_flight,
@@ -104,8 +102,8 @@ def updated(recent: Recent, tick: Tick, late_ms: Floats, calm: Floats) -> Recent
         seconds=recent.seconds * fast + tick.seconds,
         arrived=recent.arrived * fast + arrived,
         harmed=recent.harmed * fast + harmed,
-        arrived_slow=recent.arrived_slow * slow + arrived,
-        harmed_slow=recent.harmed_slow * slow + harmed,
+        arrived_now=recent.arrived_now * instant + arrived,
+        harmed_now=recent.harmed_now * instant + harmed,
         rate=rate,
         spread=spread,
         calm_s=calm_s,
@@ -135,7 +133,7 @@ def _forecast(recent: Recent, arrived: Floats, seconds: float, calm: Floats) -> 
     now = arrived / seconds
     # Learns fast at first, then with a half-life of a minute of calm; in a storm the forecast stands still.
     share = np.maximum(1 - 0.5 ** (seconds / BASE_S), seconds / (recent.calm_s + seconds)) * calm
-    rate = np.where(np.isnan(recent.rate), now, recent.rate + share * (now - np.nan_to_num(recent.rate)))
+    rate = np.where(np.isnan(recent.rate), now, recent.rate + share * (now - known_or(recent.rate)))
     expected = np.maximum(rate * seconds, 0.5)
     surprise = (arrived - expected) ** 2 / expected
     spread = recent.spread + share * (np.minimum(surprise, 25.0) - recent.spread)

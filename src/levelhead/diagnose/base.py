@@ -46,6 +46,7 @@ class Case:
     failing: frozenset[str]  # servers whose check fails
     unserving: frozenset[str]  # servers that cannot be chosen now: drained, taken out, or failing their check
     failure_ratio: Floats
+    unconnected: Floats  # the part of those failures that never got an answer out of the server
     in_flight: Floats
     rate: float
     forecast: float

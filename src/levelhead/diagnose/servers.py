@@ -5,21 +5,29 @@ from __future__ import annotations
 from levelhead.detect.base import Kind
 from levelhead.diagnose.base import Account, Case, Clue
 
+MOSTLY = 0.7
+
 
 def server_down(case: Case) -> Account:
     """A server does not take connections: its check fails, or attempts on it must be repeated elsewhere."""
     clues: list[Clue] = []
     down = case.accused(Kind.CHECK)
-    refusing = frozenset(s for s in case.accused(Kind.ERRORS) if case.failure_ratio[case.index(s)] > 0.9)
+    refusing = unanswering(case)
     accused = down | refusing
     clues += [Clue(8.0, s.sentence) for s in case.about(Kind.CHECK)]
-    clues += [Clue(5.0, f"every request sent to {s} fails") for s in sorted(refusing - down)]
+    clues += [Clue(9.0, f"{s} takes no connections: what is sent to it has to be sent again elsewhere")
+              for s in sorted(refusing)]  # fmt: skip
     if not accused:
         clues.append(Clue(-8.0, "every server takes connections and passes its check"))
     healthy = len(case.servers) - len(accused)
     if accused and healthy == 0:
         clues.append(Clue(-3.0, "every server fails at once: something they share is more likely"))
     return Account(-1.5, tuple(clues), tuple(sorted(accused)))
+
+
+def unanswering(case: Case) -> frozenset[str]:
+    """Servers accused of failing whose failures are refused or broken connections, not answers."""
+    return frozenset(s for s in case.accused(Kind.ERRORS) if case.unconnected[case.index(s)] > MOSTLY)
 
 
 def slow_server(case: Case) -> Account:
@@ -55,9 +63,8 @@ def shallow_check(case: Case) -> Account:
         clues.append(Clue(-7.0, "its check fails too"))
     elif bad and case.pool.check is not None:
         clues.append(Clue(2.0, f"the check of {', '.join(sorted(bad))} passes"))
-    wholly = {s for s in bad if case.failure_ratio[case.index(s)] > 0.9}
-    if wholly:
-        clues.append(Clue(-1.5, "not a single request gets through"))
+    if bad & unanswering(case):
+        clues.append(Clue(-8.0, f"{', '.join(sorted(bad & unanswering(case)))} gives no answers at all, not bad ones"))
     if len(bad) > len(case.servers) / 2:
         clues.append(Clue(-5.0, "most servers fail: something they share is more likely"))
     return Account(-1.5, tuple(clues), tuple(sorted(bad)))

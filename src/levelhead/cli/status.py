@@ -1,0 +1,173 @@
+"""levelhead status: every pool and server with the four shares side by side, and the sentence that says why."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from levelhead.cli import instances, screen
+from levelhead.cli.base import Call, options
+from levelhead.cli.client import Client
+from levelhead.plane.status import PoolStatus, ServerStatus, Status
+from levelhead.web.answers import StatusAnswer
+
+REFRESH_S: Final = 1.0
+# Below this many columns the table keeps what cannot be done without.
+WIDE: Final = 100
+STALE_S: Final = 3.0
+_BAR: Final = 8
+
+
+@click.command()
+@click.option("--watch", "-w", is_flag=True, help="Refresh every second until Ctrl-C.")
+@options
+@click.pass_obj
+def command(call: Call, watch: bool) -> None:
+    """Show pools and servers: who gets how much, and why.
+
+    Shares are what each server is meant to get (intended), what the weights in force must produce (predicted), and
+    where requests of the last seconds went (observed). "-" is unknown, not zero.
+    """
+    client = Client(instances.running(call.instance, os.environ).socket)
+    if watch:
+        _watch(call, client)
+        return
+    status = client.get("/v1/status", StatusAnswer)
+    if call.json:
+        screen.show_json(status)
+        return
+    out = screen.console()
+    out.print(drawn(status, out))
+
+
+def _watch(call: Call, client: Client) -> None:
+    out = screen.console()
+    if call.json or not out.is_terminal:
+        while True:
+            status = client.get("/v1/status", StatusAnswer)
+            if call.json:
+                screen.show_json(status, compact=True)
+            else:
+                out.print(drawn(status, out), "")
+            time.sleep(REFRESH_S)
+    with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            live.update(drawn(client.get("/v1/status", StatusAnswer), out), refresh=True)
+            time.sleep(REFRESH_S)
+
+
+def drawn(status: Status, out: Console) -> RenderableType:
+    """The picture for a console of this width."""
+    blocks: list[RenderableType] = []
+    for pool in status.pools:
+        blocks += [_heading(pool), _servers(pool, out), *_concerns(pool), Text("")]
+    return Group(*blocks, *_footer(status))
+
+
+def _heading(pool: PoolStatus) -> Text:
+    facts = [f"{pool.policy}, {pool.intent} shares, mode {pool.mode}", f"{screen.number(pool.rate)} requests/s"]
+    if pool.forecast is not None:
+        facts[-1] += f" (forecast {screen.number(pool.forecast)})"
+    facts.append("harm unknown" if pool.harmed_ratio is None else f"{pool.harmed_ratio:.1%} of requests harmed")
+    if pool.p50_ms is not None:
+        facts.append(f"p50 {screen.number(pool.p50_ms)} ms, p99 {screen.number(pool.p99_ms)} ms")
+    return Text.assemble((screen.safe(pool.name), "bold"), "  ", screen.safe("; ".join(facts)))
+
+
+def _servers(pool: PoolStatus, out: Console) -> Table:
+    return _wide(pool, out) if out.width >= WIDE else _narrow(pool)
+
+
+def _wide(pool: PoolStatus, out: Console) -> Table:
+    numbers = ("weight", "intended", "predicted", "observed", "req/s", "in flight", "errors", "p50/p99 ms")
+    drawn = screen.table("server", "state", *numbers[:4], "", *numbers[4:], right=numbers)
+    ascii_only = out.options.ascii_only
+    full = max((s.observed or 0.0 for s in pool.servers), default=0.0)
+    for server in pool.servers:
+        word, style = state(server)
+        bar = screen.bar(server.observed, full, _BAR, ascii_only=ascii_only)
+        drawn.add_row(
+            screen.line(server.name), Text(word, style), _weight(server), screen.share(server.intended),
+            screen.share(server.predicted), screen.share(server.observed), Text(f"{bar:{_BAR}}", "cyan"),
+            screen.number(server.rate, 1), screen.number(server.in_flight), _errors(server),
+            f"{screen.number(server.p50_ms)}/{screen.number(server.p99_ms)}",
+        )  # fmt: skip
+    return drawn
+
+
+def _narrow(pool: PoolStatus) -> Table:
+    numbers = ("meant", "must", "seen", "req/s", "err")
+    drawn = screen.table("server", "state", *numbers, right=numbers)
+    for server in pool.servers:
+        word, style = state(server)
+        drawn.add_row(
+            screen.line(server.name), Text(word, style), screen.share(server.intended), screen.share(server.predicted),
+            screen.share(server.observed), screen.number(server.rate, 1), _errors(server),
+        )  # fmt: skip
+    return drawn
+
+
+def state(server: ServerStatus) -> tuple[str, str]:
+    """What a server is doing, as a word and a colour."""
+    match server.state, server.health:
+        case "maint", _:
+            return "MAINT", "blue"
+        case "drain", _:
+            return "DRAIN", "blue"
+        case "ready", "failing":
+            return "DOWN", "bold red"
+        case "ready", "passing" | "unchecked" as health:
+            word = "UP" if health == "passing" else "UP unchecked"
+            if server.ramp is not None and server.ramp < 1.0:
+                return f"{word} starting {server.ramp:.0%}", "yellow"
+            return word, "green"
+        case _:
+            return "unknown", "yellow"
+
+
+def _weight(server: ServerStatus) -> str:
+    return "-" if server.weight is None else f"{server.weight:g}"
+
+
+def _errors(server: ServerStatus) -> Text:
+    if server.failure_ratio is None:
+        return Text("-")
+    return Text(f"{server.failure_ratio:.1%}", "red" if server.failure_ratio >= 0.01 else "")
+
+
+def _concerns(pool: PoolStatus) -> Iterator[Text]:
+    for signal in pool.signals:
+        yield screen.line(f"! {signal}", "yellow")
+    if pool.incident:
+        yield screen.line(f"{pool.incident} is open ({pool.phase}): levelhead incident show {pool.incident}", "bold")
+    if pool.incident and pool.proposal:
+        yield screen.line(f"waiting for you: {pool.proposal}: levelhead incident approve {pool.incident}", "bold")
+
+
+def _footer(status: Status) -> Iterator[Text]:
+    yield screen.line(f"because  {status.because}")
+    good = "known good" if status.good == status.revision else f"last good: {status.good or 'none yet'}"
+    why = f", {status.revision_why}" if status.revision_why else ""
+    yield screen.line(f"config   revision {status.revision} by {status.revision_author}{why} ({good})", "dim")
+    yield screen.line(
+        f"proxy    {status.engine} on {', '.join(status.listeners) or 'no listener'}; {_age(status)}", "dim"
+    )
+    for note in status.notes:
+        yield screen.line(f"note     {note}", "yellow")
+    if not status.engine_alive:
+        yield Text("the proxy is NOT RUNNING: Levelhead tries to start it again", "bold red")
+
+
+def _age(status: Status) -> str:
+    if status.age_s is None:
+        return "no telemetry yet"
+    stale = ": STALE, these figures are old" if status.age_s > STALE_S else ""
+    return f"telemetry {status.age_s:.1f} s old{stale}"

@@ -1,0 +1,231 @@
+"""A drill in virtual time: the simulated world and the pure loop, tick by tick; seconds for an hour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from levelhead import control
+from levelhead.control.base import Effect, Keep, MarkGood, Order, Outcome, Put, Reply, Report, Revise, State, Tell, View
+from levelhead.drills import base, score
+from levelhead.drills.facts import facts
+from levelhead.errors import UsageError
+from levelhead.incident import Incident
+from levelhead.model import Fleet, Mode, Revision
+from levelhead.simulate import (
+    Capacity,
+    CheckFails,
+    CheckFlaps,
+    CheckLies,
+    Down,
+    Errors,
+    Fault,
+    Hang,
+    HotKey,
+    Lognormal,
+    Ramp,
+    Resets,
+    ServerModel,
+    Shape,
+    Slow,
+    Steady,
+    Traffic,
+    Up,
+    UserModel,
+    World,
+)
+from levelhead.simulate.base import Bursts, Diurnal
+
+TICK_S = 0.25
+# When the virtual day begins: 2024-03-10 09:00 UTC, as in the incident that Levelhead starts from.
+BEGAN = 1_710_061_200.0
+SOMEBODY = "deploy"
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What came of it; `sentences` are what the loop said, without repetitions, with seconds since the start."""
+
+    record: score.DrillRecord
+    incidents: tuple[Incident, ...]
+    sentences: tuple[tuple[float, str], ...]
+    puts: tuple[Put, ...]
+
+
+def rehearse(scenario: base.Scenario, *, mode: score.Mode, seed: int | None = None) -> Rehearsal:
+    """Plays the scenario in the simulator. UsageError for an event that the simulator cannot make happen."""
+    seed = scenario.seed if seed is None else seed
+    rehearsal = _Rehearsal(scenario, mode, seed)
+    ticks = round(scenario.duration_s / TICK_S)
+    for i in range(1, ticks + 1):
+        rehearsal.tick(i * TICK_S)
+    return rehearsal.result()
+
+
+class _Rehearsal:
+    """The mutable part: a world that moves on, and the loop's state."""
+
+    def __init__(self, scenario: base.Scenario, mode: score.Mode, seed: int) -> None:
+        self.scenario, self.mode, self.seed = scenario, mode, seed
+        addresses = {name: ("127.0.0.1", 3001 + i) for i, name in enumerate(scenario.pool.servers)}
+        fleet = base.fleet_of(scenario, 8080, addresses)
+        if mode != "off":
+            fleet = replace(fleet, pools=tuple(replace(p, mode=Mode(mode)) for p in fleet.pools))
+        self.addresses, self.fleet, self.first = addresses, fleet, fleet
+        self.world = World(fleet, _servers(scenario), {base.POOL: _users(scenario)}, seed=seed)
+        self.state: State = control.begin((), (), 1)
+        self.revisions: tuple[Revision, ...] = (Revision(1, fleet, "levelhead", BEGAN, "first configuration"),)
+        self.orders: tuple[Order, ...] = ()
+        self.reports: tuple[Report, ...] = ()
+        self.incidents: dict[str, Incident] = {}
+        self.noticed: float | None = None
+        self.sentences: list[tuple[float, str]] = []
+        self.puts: list[Put] = []
+        self.moments = list(base.moments(scenario))
+
+    def tick(self, at_s: float) -> None:
+        while self.moments and self.moments[0].at_s <= at_s:
+            moment = self.moments.pop(0)
+            self.world.advance(moment.at_s)
+            self._happen(moment)
+        self.world.advance(at_s)
+        if self.mode == "off":
+            return
+        sample = self.world.sample()
+        view = View(
+            at=BEGAN + at_s, sample=replace(sample, at_s=BEGAN + sample.at_s), revisions=self.revisions,
+            records=self.world.records(), orders=self.orders, reports=self.reports,
+        )  # fmt: skip
+        self.orders, self.reports = (), ()
+        outcome = control.step(self.state, view)
+        self.state = outcome.state
+        self._note(at_s, outcome)
+        for effect in outcome.effects:
+            self._carry_out(effect, BEGAN + at_s)
+
+    def result(self) -> Rehearsal:
+        # Users stop coming, and those who wait may still be answered in time.
+        self.world.inject(Traffic(0.0))
+        self.world.advance(self.scenario.duration_s + self.scenario.slo.latency_ms / 1000.0)
+        found = self.world.harm(base.POOL)
+        unanswered = found.arrived - found.requests
+        harm = score.Harm(found.arrived, found.harmed_requests + max(unanswered, 0), found.users, found.harmed_users)
+        incidents = tuple(self.incidents.values())
+        told = facts(
+            self.scenario, incidents, engine="sim", mode=self.mode, seed=self.seed, harm=harm, began=BEGAN,
+            noticed=self.noticed, before=self.first, after=self.fleet,
+        )  # fmt: skip
+        return Rehearsal(score.score(self.scenario, told), incidents, tuple(self.sentences), tuple(self.puts))
+
+    def _note(self, at_s: float, outcome: Outcome) -> None:
+        fault = base.fault_s(self.scenario)
+        if outcome.signals and self.noticed is None and fault is not None and at_s >= fault:
+            self.noticed = BEGAN + at_s
+        if not self.sentences or self.sentences[-1][1] != outcome.because:
+            self.sentences.append((at_s, outcome.because))
+
+    def _carry_out(self, effect: Effect, at: float) -> None:
+        match effect:
+            case Put():
+                self.puts.append(effect)
+                self._put(effect, at)
+            case Keep(incident):
+                self.incidents[incident.id] = incident
+            case Tell() | Reply() | MarkGood():
+                pass  # nobody listens in a rehearsal, and the state knows itself what is good
+            case _:
+                assert_never(effect)
+
+    def _put(self, put: Put, at: float) -> None:
+        number = self.revisions[-1].number + 1
+        self.revisions = (*self.revisions, Revision(number, put.fleet, put.author, at, put.why, put.source))
+        self.fleet = put.fleet
+        self.world.apply(put.fleet)
+        self.reports = (*self.reports, Report(put.ticket, number, f"revision {number} in force"))
+
+    def _happen(self, moment: base.Moment) -> None:
+        what = moment.event.what
+        if isinstance(what, base.ConfigChange):
+            self._ship(what, moment)
+            return
+        for fault in _faults(self.scenario, what, moment.begins):
+            self.world.inject(fault)
+
+    def _ship(self, change: base.ConfigChange, moment: base.Moment) -> None:
+        pools = (base.changed_pool(self.scenario, self.fleet.pools[0], change, self.addresses),)
+        fleet: Fleet = replace(self.fleet, pools=pools) if moment.begins else self.first
+        if self.mode == "off":
+            self.fleet = fleet
+            self.world.apply(fleet)
+            return
+        order = Order(f"ship-{moment.at_s:g}", BEGAN + moment.at_s, SOMEBODY, "ship a change", Revise(fleet, ""))
+        self.orders = (*self.orders, order)
+
+
+def _servers(scenario: base.Scenario) -> dict[tuple[str, str], ServerModel]:
+    return {
+        (base.POOL, name): ServerModel(
+            spec.workers, Lognormal(spec.service_ms.median, spec.service_ms.p99), deep_check=spec.deep_check
+        )
+        for name, spec in scenario.pool.servers.items()
+    }
+
+
+def _users(scenario: base.Scenario) -> UserModel:
+    users = scenario.users
+    shape: Shape
+    match users.shape:
+        case "steady":
+            shape = Steady()
+        case "ramp":
+            shape = Ramp(2.0, 0.0, scenario.duration_s)
+        case "diurnal":
+            shape = Diurnal(0.5, scenario.duration_s, scenario.duration_s / 2)
+        case "burst":
+            shape = Bursts()
+    return UserModel(
+        rps=users.rps, count=users.count, exponent=0.4, shape=shape, session=users.session,
+        repeatable=1.0 - users.post_share,
+    )  # fmt: skip
+
+
+def _faults(scenario: base.Scenario, what: base.What, begins: bool) -> tuple[Fault, ...]:
+    match what:
+        case base.ServerFault():
+            return (_server_fault(scenario, what),) if begins else (Up(what.name),)
+        case base.Traffic(factor=factor):
+            return (Traffic(factor if begins else 1.0),)
+        case base.HotKey(share=share):
+            return (HotKey(share if begins else 0.0),)
+        case base.DependencyFault(slow_ms=slow, errors=ratio):
+            if not begins:
+                return (Up(),)
+            return (Slow(add_ms=slow),) if slow is not None else (Errors(ratio or 0.0),)
+        case base.CheckFault() if what.path is None:
+            return tuple(_check_fault(what, server) for server in what.servers or (None,)) if begins else (Up(),)
+        case base.Restart(name=name):
+            return (Down(name),)
+        case _:
+            raise UsageError(f"{scenario.name}: the simulator cannot make this happen: {type(what).__name__}",
+                             next_step="levelhead drill run NAME --engine haproxy")  # fmt: skip
+
+
+def _server_fault(scenario: base.Scenario, what: base.ServerFault) -> Fault:
+    if what.down is not None:
+        return Down(what.name)
+    if what.hang is not None:
+        return Hang(what.name)
+    if what.errors is not None:
+        return Errors(what.errors, what.name, fast=True)
+    if what.slow_ms is not None:
+        return Slow(add_ms=what.slow_ms, server=what.name)
+    if what.resets is not None:
+        return Resets(what.resets, what.name)
+    workers = scenario.pool.servers[what.name].workers
+    return Capacity(max(1, round(workers * (what.capacity or 1.0))), what.name)
+
+
+def _check_fault(what: base.CheckFault, server: str | None) -> Fault:
+    if what.flaps is not None:
+        return CheckFlaps(what.flaps, server)
+    return CheckLies(server) if what.lies == "passing" else CheckFails(server)

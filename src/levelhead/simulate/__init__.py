@@ -1,0 +1,86 @@
+"""A seeded world in virtual time: users, a proxy's policies, checks and queues, servers that work, and faults.
+
+    base.py        what is simulated: ServerModel, UserModel, ProxyModel; what came of it: Outcomes, Harm
+    faults.py      what can happen: the closed union Fault
+    chance.py      one seed, a stream of numbers for everything by name
+    servers.py     a server as the machine that works and as the proxy sees it, on one agenda
+    users.py       when requests come, from whom, with which key
+    policies.py    how the next server is chosen
+    checks.py      active checks, passive ejection, slow start
+    ledger.py      what became of the users
+    proxy.py       one pool, request by request
+    trouble.py     faults at work
+    world.py       World: all pools, seen as an engine would report them
+
+World(fleet, servers, users, seed=7), then advance(until_s), sample(), records(), apply(fleet), inject(fault).
+"""
+
+from levelhead.simulate.base import (
+    Bursts,
+    Diurnal,
+    Exponential,
+    Failure,
+    Fixed,
+    Harm,
+    Lognormal,
+    Outcomes,
+    ProxyModel,
+    Ramp,
+    ServerModel,
+    Service,
+    Shape,
+    Steady,
+    UserModel,
+)
+from levelhead.simulate.faults import (
+    Capacity,
+    CheckFails,
+    CheckFlaps,
+    CheckLies,
+    Down,
+    Errors,
+    Fault,
+    Hang,
+    HotKey,
+    Resets,
+    Restart,
+    Slow,
+    Stall,
+    Traffic,
+    Up,
+)
+from levelhead.simulate.world import World
+
+__all__ = [
+    "Bursts",
+    "Capacity",
+    "CheckFails",
+    "CheckFlaps",
+    "CheckLies",
+    "Diurnal",
+    "Down",
+    "Errors",
+    "Exponential",
+    "Failure",
+    "Fault",
+    "Fixed",
+    "Hang",
+    "Harm",
+    "HotKey",
+    "Lognormal",
+    "Outcomes",
+    "ProxyModel",
+    "Ramp",
+    "Resets",
+    "Restart",
+    "ServerModel",
+    "Service",
+    "Shape",
+    "Slow",
+    "Stall",
+    "Steady",
+    "Traffic",
+    "Up",
+    "UserModel",
+    "World",
+]

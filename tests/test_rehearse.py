@@ -1,0 +1,100 @@
+"""Whole drills in virtual time: every packaged scenario passes, and healthy pools see no action at all."""
+
+from dataclasses import replace
+
+import pytest
+
+from levelhead.control.base import Put
+from levelhead.drills.base import Scenario
+from levelhead.drills.rehearse import rehearse
+from levelhead.drills.text import parse_scenario
+from levelhead.incident import Phase
+from levelhead.lab.library import scenarios
+
+ALL = {name: parse_scenario(text, name) for name, text in scenarios().items()}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", ALL)
+def test_levelhead_passes_its_own_drill(name: str, seed: int) -> None:
+    rehearsal = rehearse(ALL[name], mode="act", seed=seed)
+
+    assert rehearsal.record.missed == ()
+
+
+@pytest.mark.parametrize("name", ["march-10", "slow-server", "failing-server"])
+def test_nobody_does_much_worse(name: str) -> None:
+    alone, helped = rehearse(ALL[name], mode="off").record, rehearse(ALL[name], mode="act").record
+
+    assert alone.harm.requests_harmed > 5 * helped.harm.requests_harmed
+    assert not alone.passed
+
+
+def test_the_same_seed_gives_the_same_drill() -> None:
+    assert rehearse(ALL["march-10"], mode="act") == rehearse(ALL["march-10"], mode="act")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_shadow_says_what_it_would_do_and_does_nothing(name: str) -> None:
+    rehearsal = rehearse(ALL[name], mode="shadow")
+
+    assert {put.author for put in rehearsal.puts} <= {"deploy"}
+    if ALL[name].expect.plan not in (None, "none"):
+        assert any("mode shadow" in e.text for i in rehearsal.incidents for e in i.entries)
+
+
+def test_asking_waits_for_a_person() -> None:
+    rehearsal = rehearse(ALL["march-10"], mode="ask")
+    questions = [e for i in rehearsal.incidents for e in i.entries if e.kind == "plan"]
+
+    assert {put.author for put in rehearsal.puts} == {"deploy"}
+    assert questions[0].text.startswith("may I roll back to revision 1")
+
+
+def test_an_incident_is_closed_when_the_trouble_is_over() -> None:
+    (incident,) = rehearse(ALL["march-10"], mode="act").incidents
+
+    assert incident.phase is Phase.RESOLVED
+    assert incident.cause == "weight-typo-skew"
+    assert "traffic-surge" in {s.cause for s in incident.refuted}
+    assert incident.actions[0].effect.endswith("5 s later")
+    assert [e.kind for e in incident.entries][:2] == ["change", "symptom"]
+
+
+def healthy(**users: object) -> Scenario:
+    quiet = ALL["march-10"]
+    traffic = users.pop("events", ())
+    changed = quiet.users.model_copy(update=users)
+    return quiet.model_copy(update={"users": changed, "events": traffic, "duration_s": 600.0, "expect": quiet.expect})
+
+
+@pytest.mark.parametrize("shape", ["steady", "burst"])
+def test_a_healthy_pool_sees_no_action(shape: str) -> None:
+    rehearsal = rehearse(healthy(shape=shape, rps=60.0), mode="act", seed=4)
+
+    assert rehearsal.puts == ()
+    assert [i.title for i in rehearsal.incidents] == []
+
+
+def test_a_surge_that_is_borne_sees_no_action() -> None:
+    surge = replace_events("marketing-surge", factor=3.0)
+    rehearsal = rehearse(healthy(events=surge, rps=40.0), mode="act", seed=4)
+
+    assert rehearsal.puts == ()
+    assert any("against a forecast of" in sentence for _, sentence in rehearsal.sentences)
+
+
+def replace_events(name: str, factor: float) -> tuple[object, ...]:
+    first = ALL[name].events[0]
+    assert first.traffic is not None
+    traffic = first.traffic.model_copy(update={"factor": factor})
+    return (first.model_copy(update={"at_s": 200.0, "until_s": 400.0, "traffic": traffic}),)
+
+
+def test_a_plan_is_a_whole_desired_fleet() -> None:
+    put = next(p for p in rehearse(ALL["march-10"], mode="act").puts if p.author == "levelhead")
+
+    assert isinstance(put, Put)
+    assert put.restores == 1
+    assert [s.weight for s in put.fleet.pools[0].servers] == [100.0] * 4
+    assert replace(put.fleet) == put.fleet
