@@ -16,6 +16,7 @@ from levelhead.diagnose.base import Story
 from levelhead.incident import Clocks, Entry, Harm, Incident, Phase, written
 from levelhead.model import Admin, Fleet, Listener, Pool, Revision, Route, Server, apply
 from levelhead.plane.status import Answer, PoolStatus, ServerStatus, Status
+from levelhead.settings import Target
 from levelhead.store import IncidentSummary
 from levelhead.web.app import create_app
 from levelhead.web.serve import serve
@@ -60,7 +61,9 @@ class PaperPlane:
     def fleet(self) -> Fleet:
         return self.kept[-1].fleet
 
-    async def submit(self, wish: Wish, *, who: str, why: str, force: str = "") -> Answer:
+    async def submit(
+        self, wish: Wish, *, who: str, why: str, force: str = "", notify: tuple[Target, ...] | None = None
+    ) -> Answer:
         if self.failing is not None:
             raise self.failing
         self.asked.append((wish, who, why, force))

@@ -186,6 +186,19 @@ def test_ctrl_c_is_130_and_quiet(tmp_path: Path) -> None:
     assert err.strip() == ""
 
 
+def test_a_terminal_that_cannot_show_a_character_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "default").mkdir()
+    with served(PaperPlane(), tmp_path / "default" / "api.sock"):
+        environ = os.environ | {"LEVELHEAD_HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"}
+        run = [sys.executable, "-m", "levelhead"]
+        noted = subprocess.run([*run, "incident", "note", "INC-1", "schön – ☃"], env=environ, capture_output=True)
+        shown = subprocess.run([*run, "incident", "show", "INC-1"], env=environ, capture_output=True)
+        status = subprocess.run([*run, "status"], env=environ, capture_output=True)
+    assert [done.returncode for done in (noted, shown, status)] == [0, 0, 0], shown.stderr
+    assert b"sch?n ? ?" in shown.stdout
+    assert b"########" in status.stdout
+
+
 def test_a_reader_that_goes_away_is_no_drama(tmp_path: Path) -> None:
     (tmp_path / "default").mkdir()
     with served(PaperPlane(), tmp_path / "default" / "api.sock"):

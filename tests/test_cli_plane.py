@@ -74,7 +74,8 @@ LOOKING = {
 
 @pytest.mark.parametrize("words", LOOKING)
 def test_programs_read_json_that_names_its_schema(words: str, run: Run, plane: PaperPlane) -> None:
-    for args in ([*words.split(), "--json"], ["--json", *words.split()]):
+    first, *rest = words.split()
+    for args in ([first, *rest, "--json"], ["--json", first, *rest], [first, "--json", *rest]):
         said = run(*args)
         assert said.code == 0, said.err
         assert json.loads(said.out)["schema"] == LOOKING[words]
@@ -112,6 +113,15 @@ def test_status_in_a_narrow_terminal_keeps_the_shares(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert re.search(r"^web-1 +UP +33% +33% +33% +39.5 +0.0%$", run("status").out, re.M)
+
+
+def test_status_in_a_usual_terminal_has_every_column(
+    run: Run, plane: PaperPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = run("status").out
+    assert re.search(r"^server +state +weight +meant +must +seen +req/s +held +err +p50/99$", told, re.M)
+    assert re.search(r"^web-1 +UP +100 +33% +33% +33% +█+ +39.5 +2 +0.0% +11/80$", told, re.M)
 
 
 def test_states_are_words_and_old_figures_are_called_old(run: Run, plane: PaperPlane) -> None:

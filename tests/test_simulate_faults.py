@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 from levelhead.errors import UsageError
-from levelhead.model import Check, Fleet, LeastRequest, Limits, Pool, RandomPick, Retries, RoundRobin, Server, Timeouts
+from levelhead.model import (
+    Check,
+    Fleet,
+    Hash,
+    LeastRequest,
+    Limits,
+    Pool,
+    RandomPick,
+    Retries,
+    RoundRobin,
+    Server,
+    Timeouts,
+)
 from levelhead.simulate import (
     Capacity,
     CheckFlaps,
@@ -30,7 +42,7 @@ from levelhead.simulate import (
     UserModel,
     World,
 )
-from levelhead.telemetry import Sample
+from levelhead.telemetry import Health, Sample
 
 POOL = Pool("web", tuple(Server(f"s{i}", f"10.0.0.{i}", 80) for i in range(5)), check=None)
 
@@ -200,6 +212,7 @@ def test_a_factor_slows_what_begins_from_then_on() -> None:
     of.advance(30)
     outcomes = of.outcomes("web")
     during = (outcomes.planned_s > 10) & (outcomes.planned_s < 20)
+    assert during.sum() > 1500
     assert outcomes.latency_ms[during] == pytest.approx(120, abs=0.01)
     assert outcomes.latency_ms[~during] == pytest.approx(40, abs=0.01)
 
@@ -214,6 +227,17 @@ def test_lost_capacity_makes_a_line_and_more_capacity_works_it_off() -> None:
     assert of.sample().in_flight[1] < 20
 
 
+def test_workers_that_go_finish_what_they_do_and_take_nothing_more() -> None:
+    of = world(replace(POOL, servers=POOL.servers[:1]), server=ServerModel(workers=8, service=Fixed(100)))
+    of.advance(10)  # 200 requests/s on a server that bears 80: a long line
+    of.inject(Capacity(1))
+    answered = []
+    for second in (11, 21):
+        of.advance(second)
+        answered.append(of.harm("web").requests)
+    assert answered[1] - answered[0] == pytest.approx(100, abs=1)  # one worker, ten a second
+
+
 def test_a_stall_stops_work_where_it_is_and_nothing_is_lost() -> None:
     of = world(replace(POOL, servers=POOL.servers[:1]), server=ServerModel(workers=64, service=Fixed(100)))
     of.inject(Stall(2.0), at_s=10.05)
@@ -221,8 +245,11 @@ def test_a_stall_stops_work_where_it_is_and_nothing_is_lost() -> None:
     outcomes = of.outcomes("web")
     assert set(outcomes.status) == {200}
     caught = (outcomes.planned_s > 9.95) & (outcomes.planned_s <= 10.05)
+    assert caught.sum() > 10
+    assert of.sample().requests[0] == len(outcomes) + of.sample().in_flight[0]
     assert outcomes.latency_ms[caught] == pytest.approx(2100, abs=0.1)
     before = outcomes.planned_s <= 9.95
+    assert before.sum() > 1500
     assert outcomes.latency_ms[before] == pytest.approx(100, abs=0.1)
 
 
@@ -265,16 +292,20 @@ def test_a_server_that_was_down_is_cold_at_first() -> None:
         for t in (10.0, 15.0, 20.5)
     ]
     assert worst == pytest.approx([100, 60, 20], rel=0.06)
+    of.inject(Slow(factor=2.0, server="s1"))
+    of.inject(Up("s1"))  # it was not down, so it is not cold
+    of.advance(30)
+    assert of.outcomes("web").latency_ms.max() == pytest.approx(20, abs=0.1)
 
 
 def test_traffic_is_multiplied_and_can_stop() -> None:
     of = world()
     arrived = []
-    for second, factor in ((20, 3.0), (40, 0.0), (60, 1.0), (80, 1.0)):
+    for second, factor in ((20, 3.0), (40, 0.0), (60, 1.0), (61, 2.0), (81, 1.0)):
         of.advance(second)
         arrived.append(of.sample().pool.arrived[0])
         of.inject(Traffic(factor))
-    assert np.diff([0.0, *arrived]) == pytest.approx([4000, 12_000, 0, 4000], rel=0.06)
+    assert np.diff([0.0, *arrived]) == pytest.approx([4000, 12_000, 0, 200, 8000], rel=0.1)
 
 
 def test_a_full_queue_refuses_and_a_long_wait_times_out() -> None:
@@ -296,6 +327,63 @@ def test_a_full_queue_refuses_and_a_long_wait_times_out() -> None:
     assert len(gone) > 3000
     assert gone == pytest.approx(500)
     assert patient.sample().pool.queued[0] == pytest.approx(200, rel=0.1)  # 0.5 s of all that come
+
+
+def test_shorter_timeouts_apply_to_those_who_wait_already() -> None:
+    limited = replace(POOL, limits=Limits(server_in_flight=4), timeouts=Timeouts(server_s=30, queue_s=30))
+    of = world(limited)
+    of.inject(Hang())
+    of.advance(10)
+    assert len(of.outcomes("web")) == 0
+    of.apply(Fleet((), (replace(limited, timeouts=Timeouts(server_s=2, queue_s=3)),)))
+    of.advance(10.01)
+    outcomes = of.outcomes("web")
+    assert (outcomes.status == 504).sum() == 20
+    assert (outcomes.status == 503).sum() == pytest.approx(1400, rel=0.1)
+    assert of.sample().pool.queued[0] == pytest.approx(600 - 20, rel=0.1)
+
+
+def test_those_who_wait_for_a_server_that_goes_down_are_served_by_others() -> None:
+    of = world(
+        replace(POOL, policy=Hash("source"), limits=Limits(server_in_flight=2), check=Check(fall=1, timeout_s=0.5)),
+        users=UserModel(rps=50), server=ServerModel(workers=64, service=Fixed(10)),
+    )  # fmt: skip
+    of.inject(Hang("s1"), at_s=10.0)
+    of.advance(10.5)
+    assert of.sample().queued[1] > 2
+    of.advance(13)
+    sample = of.sample()
+    assert (sample.health[1], sample.in_flight[1]) == (Health.FAILING, 2)
+    assert sample.pool.queued[0] == 0
+    assert set(of.outcomes("web").status) == {200}
+
+
+def test_a_cookie_moves_with_its_user_when_a_server_fails_him() -> None:
+    of = world(replace(POOL, affinity_cookie="SRV"), users=UserModel(rps=200, count=100, session="cookie"))
+    of.advance(20)
+    of.inject(Down("s1"))
+    of.advance(60)
+    moved = of.sample().redispatches[1]
+    assert 5 < moved < 40  # once for each of its users, not for each request
+
+
+def test_a_restart_closes_connections_but_cookies_survive() -> None:
+    moved = {}
+    for session in ("cookie", "keepalive"):
+        of = world(
+            replace(POOL, affinity_cookie="SRV"),
+            users=UserModel(rps=200, count=100, session=session),
+        )
+        of.advance(20)
+        seen = of.records()
+        of.inject(Restart())
+        of.advance(40)
+        then = of.records()
+        before = dict(zip(seen.client, seen.row.tolist(), strict=True))
+        after = dict(zip(then.client, then.row.tolist(), strict=True))
+        moved[session] = np.mean([before[client] != after[client] for client in before])
+    assert moved["cookie"] == 0
+    assert moved["keepalive"] > 0.5
 
 
 def test_without_a_server_up_everything_is_refused_at_once() -> None:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from levelhead.control.base import Outcome, Revise
+from levelhead.control.base import Outcome, Revise, Wish
 from levelhead.drills import base as drills
 from levelhead.drills import score
 from levelhead.drills.facts import facts
@@ -24,11 +24,11 @@ from levelhead.engines.base import Engine
 from levelhead.engines.haproxy.driver import HAProxyEngine
 from levelhead.incident import Incident
 from levelhead.lab.world import World
-from levelhead.model import Fleet, Mode
-from levelhead.plane import Plane
-from levelhead.plane.status import Status
-from levelhead.settings import Settings
-from levelhead.store import Store
+from levelhead.model import Fleet, Mode, Revision
+from levelhead.plane.loop import Plane
+from levelhead.plane.status import Answer, Status
+from levelhead.settings import Settings, Target
+from levelhead.store import IncidentSummary, Store
 from levelhead.web.app import create_app
 from levelhead.web.serve import serve
 
@@ -57,15 +57,21 @@ class Performance:
 
     record: DrillRecord
     incidents: tuple[Incident, ...]
+    lasted_s: float
 
 
 class Stage:
-    """One performance of a scenario. `directory` holds everything; by default a temporary one that is removed."""
+    """One performance of a scenario. `directory` holds everything; by default a temporary one that is removed.
+
+    `look` is shown a frame four times a second; when `over` says so of a frame, the performance ends early. `hidden`
+    keeps from the API what Levelhead thinks, for people who are to find out themselves.
+    """
 
     def __init__(
         self, scenario: drills.Scenario, *, mode: score.Mode, seed: int | None = None, directory: Path | None = None,
-        look: Callable[[Frame], None] | None = None,
+        look: Callable[[Frame], None] | None = None, over: Callable[[Frame], bool] | None = None, hidden: bool = False,
     ) -> None:  # fmt: skip
+        self._over, self._hidden = over, hidden
         self._scenario, self._mode, self._seed = scenario, mode, scenario.seed if seed is None else seed
         self._directory, self._look = directory, look
         self._news: list[tuple[float, str]] = []
@@ -102,7 +108,7 @@ class Stage:
             await engine.close(stop=True)
         told = Facts(engine="haproxy", mode="off", seed=self._seed, harm=world.harm(),
                      clocks=Clocks(fault=drills.fault_s(self._scenario)))  # fmt: skip
-        return Performance(score.score(self._scenario, told), ())
+        return Performance(score.score(self._scenario, told), (), world.now_s)
 
     async def _watched(self, world: World, engine: Engine, directory: Path) -> Performance:
         settings = Settings(fleet=self._starting_fleet(), notify=())
@@ -111,10 +117,12 @@ class Stage:
             stop = asyncio.Event()
             try:
                 await plane.start()
-                async with serve(create_app(plane), directory / "api.sock"), _running(plane, stop):
+                face = Hidden(plane) if self._hidden else plane
+                async with serve(create_app(face), directory / "api.sock"), _running(plane, stop):
                     await self._play(world, plane)
                 incidents = self._incidents(plane)
-                return Performance(score.score(self._scenario, self._facts(plane, incidents, world)), incidents)
+                record = score.score(self._scenario, self._facts(plane, incidents, world))
+                return Performance(record, incidents, world.now_s)
             finally:
                 await plane.close(stop_proxy=True)
 
@@ -130,30 +138,38 @@ class Stage:
         world.go()
         self._began = plane.now() - world.now_s
         display = asyncio.create_task(self._display(world, plane))
+        events = asyncio.create_task(world.run(change))
         try:
-            await world.run(change)
-            await asyncio.sleep(LAST_TICKS_S)
+            await asyncio.wait((display, events), return_when=asyncio.FIRST_COMPLETED)
+            if display.done():
+                display.result()
+            else:
+                events.result()
+                await asyncio.sleep(LAST_TICKS_S)
         finally:
-            display.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await display
-        self._show(world, plane)
+            await _ended(display, events)
+        self._frame(world, plane)
 
     async def _users_come(self, world: World) -> None:
         listener = self._starting_fleet().listeners[0]
         await world.start_users(listener.host, listener.port)
 
     async def _display(self, world: World, plane: Plane) -> None:
+        """Shows frames until one of them is the last."""
         while True:
-            self._show(world, plane)
+            frame = self._frame(world, plane)
+            if self._over is not None and self._over(frame):
+                return
             await asyncio.sleep(FRAME_S)
 
-    def _show(self, world: World, plane: Plane) -> None:
+    def _frame(self, world: World, plane: Plane) -> Frame:
+        frame = Frame(
+            at_s=world.now_s, duration_s=self._scenario.duration_s, status=plane.status(), glance=world.glance(2.0),
+            harm=world.harm(), news=tuple(self._news), incidents=self._incidents(plane),
+        )  # fmt: skip
         if self._look is not None:
-            self._look(Frame(
-                at_s=world.now_s, duration_s=self._scenario.duration_s, status=plane.status(), glance=world.glance(2.0),
-                harm=world.harm(), news=tuple(self._news), incidents=self._incidents(plane),
-            ))  # fmt: skip
+            self._look(frame)
+        return frame
 
     def _heard(self, outcome: Outcome) -> None:
         fault, sample = drills.fault_s(self._scenario), outcome.state.sample
@@ -222,6 +238,45 @@ class Stage:
             yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _ended(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Hidden:
+    """A plane's face without what it thinks: symptoms, what people did, and numbers are shown; stories are not."""
+
+    # What the person on call is to find out.
+    SECRET = frozenset({"change", "story", "refuted", "plan"})
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def submit(
+        self, wish: Wish, *, who: str, why: str, force: str = "", notify: tuple[Target, ...] | None = None
+    ) -> Answer:
+        return await self._plane.submit(wish, who=who, why=why, force=force, notify=notify)
+
+    def status(self) -> Status:
+        shown = self._plane.status()
+        pools = tuple(replace(p, signals=(), proposal=None) for p in shown.pools)
+        return replace(shown, because="you are on call: Levelhead looks on and says nothing", pools=pools)
+
+    def revisions(self, limit: int) -> tuple[tuple[Revision, bool], ...]:
+        return self._plane.revisions(limit)
+
+    def incidents(self, limit: int) -> tuple[IncidentSummary, ...]:
+        return tuple(replace(s, title=self.incident(s.id).title) for s in self._plane.incidents(limit))
+
+    def incident(self, incident_id: str) -> Incident:
+        whole = self._plane.incident(incident_id)
+        entries = tuple(e for e in whole.entries if e.kind not in self.SECRET)
+        title = entries[0].text if entries else whole.title
+        clocks = replace(whole.clocks, diagnosed=None)
+        return replace(whole, title=title, entries=entries, stories=(), refuted=(), clocks=clocks)
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ Exit codes: 0 fine; 1 findings, not passed, or a bug; 2 usage or configuration e
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 import traceback
@@ -34,6 +35,8 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = (
+    Entry("demo", "levelhead.cli.demo", "Watch Levelhead meet the outage it was made for, in a minute.", "Learn"),
+    Entry("drill", "levelhead.cli.drill", "List, run and play outages on real proxies.", "Learn"),
     Entry("run", "levelhead.cli.run", "Serve: balance traffic over servers, watch it, and put it right.", "Serve"),
     Entry("status", "levelhead.cli.status", "Show pools and servers: who gets how much, and why.", "Look"),
     Entry("incident", "levelhead.cli.incident", "List, read, acknowledge and close incidents.", "Look"),
@@ -83,6 +86,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; a traceback is only shown under --debug."""
     call = Call()
     given = list(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # A terminal that cannot show a character is no reason to fail.
     try:
         code = group.main(given, prog_name="levelhead", standalone_mode=False, obj=call)
     except (click.exceptions.Abort, KeyboardInterrupt):

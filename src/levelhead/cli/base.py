@@ -36,7 +36,12 @@ def options(command: F) -> F:
 
 def talk(text: str) -> None:
     """Says something to the person at the terminal; what data pipelines read is on stdout."""
-    click.echo(text, err=True)
+    click.echo(safe(text), err=True)
+
+
+def safe(text: str) -> str:
+    """Text from elsewhere without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -17,6 +17,7 @@ from levelhead.web.orders import IncidentOrder, NoteOrder, Ordered, ResolveOrder
 
 
 @click.group()
+@options
 def command() -> None:
     """List, read, acknowledge and close incidents."""
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from levelhead.cli import instances, screen
-from levelhead.cli.base import Call
+from levelhead.cli.base import Call, safe
 from levelhead.cli.client import Client
 from levelhead.cli.person import author
 from levelhead.errors import RefusedForSafety, UsageError
-from levelhead.web.answers import OrderAnswer
+from levelhead.web.orders import Ordered
+
+# Orders that the guard judges, and that a person may insist on.
+_FORCIBLE: Final = frozenset({"/v1/servers", "/v1/config", "/v1/rollback"})
 
 F = TypeVar("F", bound=Callable[..., Any])
-Kind = TypeVar("Kind", bound=BaseModel)
+Kind = TypeVar("Kind", bound=Ordered)
 
 
 def why_option(command: F) -> F:
@@ -38,30 +41,23 @@ def plane(call: Call) -> Client:
 def written(kind: type[Kind], **fields: object) -> Kind:
     """An order by the person at the keyboard; UsageError where a value is not possible."""
     try:
-        return kind(who=author(os.environ), **fields)
+        return kind.model_validate({"who": author(os.environ), **fields})
     except ValidationError as error:
         first = error.errors()[0]
         what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
         raise UsageError(what, next_step="see the command's --help") from None
 
 
-def sent(call: Call, client: Client, path: str, order: BaseModel) -> None:
+def sent(call: Call, client: Client, path: str, order: Ordered) -> None:
     """Sends the order and prints what became of it."""
     try:
         answer = client.order(path, order)
     except RefusedForSafety as refusal:
-        if getattr(order, "force", None) == "" and path in _FORCIBLE:
-            step = "levelhead status; to do it all the same, say why: --force REASON"
-            raise RefusedForSafety(refusal.what, objections=refusal.objections, next_step=step) from None
-        raise
-    show(call, answer)
-
-
-def show(call: Call, answer: OrderAnswer) -> None:
+        if order.force or path not in _FORCIBLE:
+            raise
+        step = "levelhead status; to do it all the same, say why: --force REASON"
+        raise RefusedForSafety(refusal.what, objections=refusal.objections, next_step=step) from None
     if call.json:
         screen.show_json(answer)
         return
-    click.echo(screen.safe(answer.text))
-
-
-_FORCIBLE = frozenset({"/v1/servers", "/v1/config", "/v1/rollback"})
+    click.echo(safe(answer.text))

@@ -11,6 +11,7 @@ from levelhead.web.answers import RevisionRow
 
 
 @click.group()
+@options
 def command() -> None:
     """List and read the configurations that were in force."""
 

@@ -25,7 +25,7 @@ from levelhead.engines.haproxy.driver import Files, HAProxyEngine
 from levelhead.engines.haproxy.process import find_binary
 from levelhead.errors import UsageError
 from levelhead.model import Mode
-from levelhead.plane import Plane
+from levelhead.plane.loop import Plane
 from levelhead.settings import Settings
 from levelhead.store import Store
 from levelhead.web.app import create_app
@@ -182,7 +182,7 @@ def _speaker(call: Call) -> Callable[[Outcome], None]:
         said_at, said = now, meant
         if call.json:
             _event({"event": "because", "at": time.time(), "because": outcome.because})
-        talk(f"{time.strftime('%H:%M:%SZ', time.gmtime())}  {screen.safe(outcome.because)}")
+        talk(f"{time.strftime('%H:%M:%SZ', time.gmtime())}  {outcome.because}")
 
     return heard
 

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from levelhead.cli.base import safe
+
 # What is written where nobody is looking at a terminal.
 _PIPED_COLUMNS = 140
 
@@ -43,11 +45,6 @@ def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
     for heading in headings:
         drawn.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     return drawn
-
-
-def safe(text: str) -> str:
-    """Text from elsewhere without what a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def line(text: str, style: str = "") -> Text:

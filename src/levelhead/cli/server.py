@@ -20,6 +20,7 @@ _SERVER = "[POOL/]SERVER"
 
 
 @click.group()
+@options
 def command() -> None:
     """Drain a server, take it out, put it back, weigh it.
 

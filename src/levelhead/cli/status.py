@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -14,16 +15,36 @@ from rich.table import Table
 from rich.text import Text
 
 from levelhead.cli import instances, screen
-from levelhead.cli.base import Call, options
+from levelhead.cli.base import Call, options, safe
 from levelhead.cli.client import Client
 from levelhead.plane.status import PoolStatus, ServerStatus, Status
 from levelhead.web.answers import StatusAnswer
 
 REFRESH_S: Final = 1.0
-# Below this many columns the table keeps what cannot be done without.
-WIDE: Final = 100
 STALE_S: Final = 3.0
-_BAR: Final = 8
+# From so many columns on, headings are whole words; from so many, every column is shown.
+WIDE: Final = 100
+MEDIUM: Final = 80
+BAR_CELLS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How bars are drawn: the share that fills one, and whether only ASCII can be shown."""
+
+    full: float
+    ascii_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table of servers, and what it says of each."""
+
+    heading: str
+    short: str
+    cell: Callable[[ServerStatus, Scale], Text | str]
+    right: bool = True
+    essential: bool = False
 
 
 @click.command()
@@ -79,40 +100,61 @@ def _heading(pool: PoolStatus) -> Text:
     facts.append("harm unknown" if pool.harmed_ratio is None else f"{pool.harmed_ratio:.1%} of requests harmed")
     if pool.p50_ms is not None:
         facts.append(f"p50 {screen.number(pool.p50_ms)} ms, p99 {screen.number(pool.p99_ms)} ms")
-    return Text.assemble((screen.safe(pool.name), "bold"), "  ", screen.safe("; ".join(facts)))
+    return Text.assemble((safe(pool.name), "bold"), "  ", safe("; ".join(facts)))
 
 
 def _servers(pool: PoolStatus, out: Console) -> Table:
-    return _wide(pool, out) if out.width >= WIDE else _narrow(pool)
-
-
-def _wide(pool: PoolStatus, out: Console) -> Table:
-    numbers = ("weight", "intended", "predicted", "observed", "req/s", "in flight", "errors", "p50/p99 ms")
-    drawn = screen.table("server", "state", *numbers[:4], "", *numbers[4:], right=numbers)
-    ascii_only = out.options.ascii_only
-    full = max((s.observed or 0.0 for s in pool.servers), default=0.0)
+    """One row per server; a narrower terminal gets shorter headings, then fewer columns."""
+    columns = [column for column in COLUMNS if out.width >= MEDIUM or column.essential]
+    headings = [column.heading if out.width >= WIDE else column.short for column in columns]
+    numbers = tuple(heading for heading, column in zip(headings, columns, strict=True) if column.right)
+    table = screen.table(*headings, right=numbers)
+    scale = Scale(max((s.observed or 0.0 for s in pool.servers), default=0.0), out.options.ascii_only)
     for server in pool.servers:
-        word, style = state(server)
-        bar = screen.bar(server.observed, full, _BAR, ascii_only=ascii_only)
-        drawn.add_row(
-            screen.line(server.name), Text(word, style), _weight(server), screen.share(server.intended),
-            screen.share(server.predicted), screen.share(server.observed), Text(f"{bar:{_BAR}}", "cyan"),
-            screen.number(server.rate, 1), screen.number(server.in_flight), _errors(server),
-            f"{screen.number(server.p50_ms)}/{screen.number(server.p99_ms)}",
-        )  # fmt: skip
-    return drawn
+        table.add_row(*(column.cell(server, scale) for column in columns))
+    return table
 
 
-def _narrow(pool: PoolStatus) -> Table:
-    numbers = ("meant", "must", "seen", "req/s", "err")
-    drawn = screen.table("server", "state", *numbers, right=numbers)
-    for server in pool.servers:
-        word, style = state(server)
-        drawn.add_row(
-            screen.line(server.name), Text(word, style), screen.share(server.intended), screen.share(server.predicted),
-            screen.share(server.observed), screen.number(server.rate, 1), _errors(server),
-        )  # fmt: skip
-    return drawn
+def _name(server: ServerStatus, _: Scale) -> Text:
+    return screen.line(server.name)
+
+
+def _state(server: ServerStatus, _: Scale) -> Text:
+    return Text(*state(server))
+
+
+def _weight(server: ServerStatus, _: Scale) -> str:
+    return "-" if server.weight is None else f"{server.weight:g}"
+
+
+def _bar(server: ServerStatus, scale: Scale) -> Text:
+    bar = screen.bar(server.observed, scale.full, BAR_CELLS, ascii_only=scale.ascii_only)
+    return Text(f"{bar:{BAR_CELLS}}", "cyan")
+
+
+def _errors(server: ServerStatus, _: Scale) -> Text:
+    if server.failure_ratio is None:
+        return Text("-")
+    return Text(f"{server.failure_ratio:.1%}", "red" if server.failure_ratio >= 0.01 else "")
+
+
+def _latency(server: ServerStatus, _: Scale) -> str:
+    return f"{screen.number(server.p50_ms)}/{screen.number(server.p99_ms)}"
+
+
+COLUMNS: Final = (
+    Column("server", "server", _name, right=False, essential=True),
+    Column("state", "state", _state, right=False, essential=True),
+    Column("weight", "weight", _weight),
+    Column("intended", "meant", lambda server, _: screen.share(server.intended), essential=True),
+    Column("predicted", "must", lambda server, _: screen.share(server.predicted), essential=True),
+    Column("observed", "seen", lambda server, _: screen.share(server.observed), essential=True),
+    Column("", "", _bar, right=False),
+    Column("req/s", "req/s", lambda server, _: screen.number(server.rate, 1), essential=True),
+    Column("in flight", "held", lambda server, _: screen.number(server.in_flight)),
+    Column("errors", "err", _errors, essential=True),
+    Column("p50/p99 ms", "p50/99", _latency),
+)
 
 
 def state(server: ServerStatus) -> tuple[str, str]:
@@ -131,16 +173,6 @@ def state(server: ServerStatus) -> tuple[str, str]:
             return word, "green"
         case _:
             return "unknown", "yellow"
-
-
-def _weight(server: ServerStatus) -> str:
-    return "-" if server.weight is None else f"{server.weight:g}"
-
-
-def _errors(server: ServerStatus) -> Text:
-    if server.failure_ratio is None:
-        return Text("-")
-    return Text(f"{server.failure_ratio:.1%}", "red" if server.failure_ratio >= 0.01 else "")
 
 
 def _concerns(pool: PoolStatus) -> Iterator[Text]:

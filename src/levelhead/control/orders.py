@@ -24,7 +24,7 @@ from levelhead.control.pools import MEASURED_AFTER_S, acted, resolved
 from levelhead.control.turn import Turn, standing
 from levelhead.incident import Action, may
 from levelhead.mitigate import guard
-from levelhead.model import Fleet, Revision, apply, differences, sentence
+from levelhead.model import Admin, Fleet, Revision, SetAdmin, apply, differences, sentence
 
 
 def ordered(turn: Turn, order: Order, revisions: tuple[Revision, ...], fresh: bool) -> Turn:
@@ -36,6 +36,9 @@ def ordered(turn: Turn, order: Order, revisions: tuple[Revision, ...], fresh: bo
             return _rolled_back(turn, order, to, revisions, fresh)
         case Revise(fleet, source):
             why = order.why or "configuration file changed"
+            if fleet == turn.situation.fleet:
+                text = f"nothing differs: revision {turn.situation.current} stays in force"
+                return turn.wanting(Reply(order.id, True, text))
             text = f"ship a new configuration ({summary(turn.situation.fleet, fleet)})"
             turn = turn.remembering(replace(turn.state, forced=""))
             turn = _noted_action(turn, order, text)
@@ -73,8 +76,19 @@ def _altered(turn: Turn, order: Order, text: str, target: Fleet, fresh: bool) ->
     if against:
         why = f"{why} (forced: {order.force}; against the objection that {'; '.join(against)})"
         turn = turn.remembering(replace(turn.state, forced=f"{text} by {order.who}: {order.force}"))
-    turn = _noted_action(turn, order, text, why)
+    turn = _noted_action(turn, order, text, why, _plan_of(order))
     return turn.wanting(Put(order.id, target, order.who, why, order=order.id))
+
+
+def _plan_of(order: Order) -> str:
+    """What Levelhead would call the plan that a person carries out."""
+    match order.wish:
+        case RollBack():
+            return "roll-back"
+        case Alter(changes) if all(isinstance(c, SetAdmin) and c.admin is Admin.DRAIN for c in changes):
+            return "drain"
+        case _:
+            return ""
 
 
 def _rolled_back(turn: Turn, order: Order, to: int | None, revisions: tuple[Revision, ...], fresh: bool) -> Turn:
@@ -91,7 +105,7 @@ def _rolled_back(turn: Turn, order: Order, to: int | None, revisions: tuple[Revi
     text = f"roll back to revision {found.number}"
     turn = turn.remembering(replace(turn.state, forced="", proposal=None))
     if safe:
-        turn = _noted_action(turn, order, text)
+        turn = _noted_action(turn, order, text, plan="roll-back")
         why = order.why or text
         return turn.wanting(
             Put(order.id, found.fleet, order.who, why, order=order.id, restores=found.number)
@@ -99,12 +113,12 @@ def _rolled_back(turn: Turn, order: Order, to: int | None, revisions: tuple[Revi
     return _altered(turn, order, text, found.fleet, fresh)
 
 
-def _noted_action(turn: Turn, order: Order, text: str, why: str = "") -> Turn:
+def _noted_action(turn: Turn, order: Order, text: str, why: str = "", plan: str = "") -> Turn:
     """The order as an action of the open incident, whose effect will be measured; nothing where none is open."""
     if turn.state.incident is None:
         return turn
     why = why or order.why or "no reason given"
-    turn = turn.writing("action", f"{text}: {why}", order.who).acting(Action(turn.at, order.who, text, why))
+    turn = turn.writing("action", f"{text}: {why}", order.who).acting(Action(turn.at, order.who, text, why, plan))
     clocks = turn.incident.clocks
     if clocks.acted is None:
         turn = turn.having(replace(turn.incident, clocks=replace(clocks, acted=turn.at)))

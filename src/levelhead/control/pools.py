@@ -292,7 +292,8 @@ def _resolution(incident: Incident) -> str:
 
 def _sentence(turn: Turn) -> str:
     incident, pool = turn.incident, turn.case.pool.name
-    last = incident.entries[-1].text if incident.entries else incident.title
+    told = [e.text for e in incident.entries if e.kind not in ("notice", "note", "acknowledgement")]
+    last = told[-1] if told else incident.title
     match incident.phase:
         case Phase.INVESTIGATING:
             return f"{pool}: investigating: {last}"

@@ -22,6 +22,14 @@ from levelhead.telemetry import Flags, Floats, Layout, Tick, known_or, moved_row
 HARM_RATIO = 0.02
 FEWEST_HARMED = 5.0
 
+# A server that got too much has a backlog to work off: for so long its queue says nothing about its pace.
+BACKLOG_S = 10.0
+
+# A change that gives a server this much more than intended is suspect in itself: the test of its share starts this
+# near to the alarm (nats; one false alarm in a thousand such changes), and a few dozen requests decide.
+SUSPECT_CHANGE = 1.5
+HEAD_START = 7.0
+
 # After a server changed its standing, its numbers speak of the change and not of the server for a moment.
 SETTLE_S = 1.0
 
@@ -57,6 +65,7 @@ class Detection:
     standing: Floats  # per row: admin state, health and weight in one number, to see when one of them changes
     settled_at: Floats  # per row: when one of them last changed anywhere in the pool
     returned: Flags  # per row: it serves again since this tick
+    overfed_at: Floats  # per row: when it last got more than its share
 
 
 def begin(layout: Layout, fleet: Fleet) -> Detection:
@@ -70,6 +79,7 @@ def begin(layout: Layout, fleet: Fleet) -> Detection:
         check=Track.begin(rows, 1), harm=Track.begin(pools, 1), refused=Track.begin(pools, 1),
         expected=expectations(fleet, layout),
         standing=np.full(rows, np.nan), settled_at=np.full(rows, -np.inf), returned=np.zeros(rows, dtype=bool),
+        overfed_at=np.full(rows, -np.inf),
     )  # fmt: skip
 
 
@@ -110,7 +120,9 @@ def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> 
     unset = (tick.at_s - state.settled_at) < SETTLE_S
     # What was seen under other weights says nothing about these.
     changed = state.settled_at == tick.at_s
-    share_track = shares.observe(state.share.cleared(changed), tick, meant, expected.by_key, now, per_row)
+    suspect = changed & (must > SUSPECT_CHANGE * meant)
+    started = state.share.cleared(changed).raised(suspect, per_row - HEAD_START, tick.at_s)
+    share_track = shares.observe(started, tick, meant, expected.by_key, now, per_row)
     unpredicted = shares.observe(state.unpredicted, tick, must, expected.by_key, now, per_row).cleared(unset)
     error = errors.observe(state.error, tick, failures, attempts, now.failures, seen_recent, per_row)
     late_track = errors.observe(state.late, tick, late, records, now.late, now.records, per_row)
@@ -118,13 +130,15 @@ def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> 
     failing = tick.failing() & tick.ready()
     # What a server did before it was taken out says nothing about it when it comes back.
     out = ~tick.ready() | state.returned
+    overfed_at = np.where(share_track.on, tick.at_s, state.overfed_at)
+    backlogged = out | (~share_track.on & (tick.at_s - overfed_at < BACKLOG_S))
     harmful, latest = _harmful(now, expected)
     refusing = known_or(tick.pool.refused) >= 1
     still = state.refused.on & (latest > 0.005)
     return replace(
         state,
         share=share_track.cleared(out), unpredicted=unpredicted.cleared(out), error=error.cleared(out),
-        late=late_track.cleared(out), held=held.cleared(out),
+        late=late_track.cleared(backlogged), held=held.cleared(backlogged), overfed_at=overfed_at,
         surge=volume.observe(state.surge, tick, now, per_pool),
         check=_flagged(state.check, failing, tick.at_s),
         harm=_flagged(state.harm, harmful, tick.at_s),
@@ -203,6 +217,7 @@ def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
         check=state.check.reindexed(rows), surge=state.surge.reindexed(pools), harm=state.harm.reindexed(pools),
         refused=state.refused.reindexed(pools),
         standing=reindexed(state.standing, rows, np.nan), settled_at=reindexed(state.settled_at, rows, -np.inf),
+        overfed_at=reindexed(state.overfed_at, rows, -np.inf),
     )  # fmt: skip
 
 

@@ -87,6 +87,11 @@ class Track:
         on: Flags = np.where(self.on, suspect, moved.evidence() >= threshold)
         return Track(score, since, on)
 
+    def raised(self, rows: Flags, level: Floats, at: float) -> Track:
+        """The same with these rows at least at `level` nats for every alternative: they are suspect already."""
+        score = np.where(rows[:, None], np.maximum(self.score, level[:, None]), self.score)
+        return Track(score, np.where(rows & np.isnan(self.since), at, self.since), self.on)
+
     def cleared(self, rows: Flags) -> Track:
         """The same with these rows as if nothing had been seen."""
         return Track(

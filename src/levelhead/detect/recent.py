@@ -22,8 +22,8 @@ class Recent:
     """Fading sums over a second or two; baselines over a minute of calm.
 
     Row columns: `requests`, `failures`, `unconnected`, `records` and `late` (sampled requests, and those slower than
-    the SLO), `in_flight` (mean). Pool columns: `rate` and `spread` of arrivals per second (forecast and its variance ratio),
-    `calm_s` seconds of calm seen, `harmed` and `arrived`, `clients` the effective number of clients.
+    the SLO), `in_flight` (mean). Pool columns: `rate` and `spread` of arrivals per second (forecast, and its variance
+    ratio), `calm_s` seconds of calm seen, `harmed` and `arrived`, `clients` the effective number of clients.
     """
 
     layout: Layout

@@ -8,17 +8,21 @@ from levelhead.control.base import Wish
 from levelhead.incident import Incident
 from levelhead.model import Revision
 from levelhead.plane.status import Answer, Status
+from levelhead.settings.targets import Target
 from levelhead.store import IncidentSummary
 
 
 class Face(Protocol):
     """What people and pages may ask of a running plane.
 
-    `submit` hands a wish to the next tick and waits for what became of it (seconds at most). `revisions` are newest
+    `submit` hands a wish to the next tick and waits for what became of it (seconds at most); it raises the engine's
+    error if the proxy could not do it. With `notify` these targets come into force with it. `revisions` are newest
     first, with the numbers of those known to have served well. `incident` raises KeyError for an unknown id.
     """
 
-    async def submit(self, wish: Wish, *, who: str, why: str, force: str = "") -> Answer: ...
+    async def submit(
+        self, wish: Wish, *, who: str, why: str, force: str = "", notify: tuple[Target, ...] | None = None
+    ) -> Answer: ...
 
     def status(self) -> Status: ...
 

@@ -10,7 +10,7 @@ from levelhead import predict
 from levelhead.control.base import State
 from levelhead.model import Fleet, Pool, Revision
 from levelhead.plane.status import PoolStatus, ServerStatus, Status
-from levelhead.telemetry import Floats, Health, Layout, Records, Sample, Standing
+from levelhead.telemetry import Floats, Health, Layout, Records, Standing
 
 
 def status(

@@ -17,9 +17,9 @@ from levelhead.simulate.servers import Agenda, Host, Row
 
 
 class Checks:
-    """Watches the rows of one pool; calls `changed(row)` whenever a server comes, goes, or bears a new weight."""
+    """Watches the rows of one pool; calls `changed` whenever a server comes, goes, or bears a new weight."""
 
-    def __init__(self, pool: Pool, agenda: Agenda, dice: Dice, changed: Callable[[Row], None]) -> None:
+    def __init__(self, pool: Pool, agenda: Agenda, dice: Dice, changed: Callable[[], None]) -> None:
         self.pool = pool
         self._agenda = agenda
         self._dice = dice
@@ -65,7 +65,7 @@ class Checks:
         if self.pool.slow_start_s > 0:
             self._ramp(row, self._agenda.now_s)
         else:
-            self._changed(row)
+            self._changed()
 
     def blame(self, row: Row) -> None:
         """A request failed there; enough in a row take it out until checks pass again (never without checks)."""
@@ -159,7 +159,7 @@ class Checks:
         if row.up:
             row.up = False
             row.ramp = 1.0
-            self._changed(row)
+            self._changed()
 
     def _ramp(self, row: Row, since_s: float) -> None:
         if row.ramp_since_s != since_s or not row.up:
@@ -173,4 +173,4 @@ class Checks:
             self._agenda.at(self._agenda.now_s + step_s, partial(self._ramp, row, since_s))
         if ramp != row.ramp:
             row.ramp = min(1.0, ramp)
-            self._changed(row)
+            self._changed()

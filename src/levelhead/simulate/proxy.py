@@ -59,7 +59,7 @@ class PoolProxy:
         self._tries = 0
         self._around = around
         self._dice = Dice(stream(around.seed, pool.name, "dice"))
-        self._checks = Checks(pool, self.agenda, self._dice, self._changed)
+        self._checks = Checks(pool, self.agenda, self._dice, self._refit)
         self._picker: Picker = Nobody()
         self._hosts: dict[str, Host] = {}
         self._serials = 0
@@ -447,11 +447,6 @@ class PoolProxy:
         self._queue.clear()
         self._paused.clear()
         self._queued = 0
-
-    def _changed(self, row: Row) -> None:
-        if not row.reachable:
-            self._rehome(row)
-        self._refit()
 
     def _refit(self) -> None:
         """Choose among those that are usable now, and let who waits have the places that are free."""

@@ -147,8 +147,9 @@ async def _order_server(plane: Plane, order: ServerOrder) -> Response:
 
 async def _order_config(plane: Plane, order: ConfigOrder) -> Response:
     """Ship the text of a levelhead.yaml; a faulty one is answered with 400 and the place of the fault."""
-    fleet = _anchored(settings.parse(order.source, order.file).fleet, order.folder)
-    return await _submitted(plane, order, Revise(fleet, order.source))
+    parsed = settings.parse(order.source, order.file)
+    fleet = _anchored(parsed.fleet, order.folder)
+    return await _submitted(plane, order, Revise(fleet, order.source), parsed.notify)
 
 
 async def _order_rollback(plane: Plane, order: RollbackOrder) -> Response:
@@ -223,8 +224,10 @@ def _reply(answer: Said, status: int = 200) -> Response:
     return Response(_said().dump_json(answer), status, media_type="application/json")
 
 
-async def _submitted(plane: Face, order: Ordered, wish: Wish) -> Response:
-    answer = await plane.submit(wish, who=order.who, why=order.why, force=order.force)
+async def _submitted(
+    plane: Face, order: Ordered, wish: Wish, notify: tuple[settings.Target, ...] | None = None
+) -> Response:
+    answer = await plane.submit(wish, who=order.who, why=order.why, force=order.force, notify=notify)
     told = OrderAnswer(answer.accepted, answer.text, answer.objections, answer.revision)
     return _reply(told, 200 if answer.accepted else 409)
 

@@ -33,6 +33,7 @@ async def serve(app: FastAPI, path: Path) -> AsyncIterator[None]:
         uvicorn.Config(
             app,
             log_config=None,
+            log_level="critical",
             access_log=False,
             lifespan="off",
             http="h11",

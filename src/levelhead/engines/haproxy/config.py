@@ -40,10 +40,10 @@ SERVER_INDENT: Final = "    server "
 
 _LONGEST_S: Final = 2_000_000.0  # HAProxy's timers end at 24 days
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&*+.^_|~-]{1,128}")  # HTTP's token, but no quotes
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,255}|\*|")
 _STATUS: Final = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*")
-_SUMMARY: Final = re.compile(r"(?i)errors? .*found in configuration|failed to start their listeners")
+_SUMMARY: Final = re.compile(r"(?i)errors? .*found in configuration|failed to start their listeners|failed to init")
 _RESERVED_SERVERS: Final = frozenset({"FRONTEND", "BACKEND"})  # names of the sums in `show stat`
 _RESERVED_POOLS: Final = frozenset({NO_ROUTE, "GLOBAL", "MASTER"})
 
@@ -86,7 +86,7 @@ def weights(pool: Pool) -> tuple[int, ...]:
         return tuple(int(w) for w in wanted)
     relative = wanted[wanted > 0] / wanted.max()
     tops = np.arange(MAX_WEIGHT, 0, -1, dtype=np.float64)[:, None]
-    exact = tops * relative
+    exact = np.maximum(tops * relative, 1e-6)
     steps = np.maximum(np.rint(exact), 1.0)
     worst = np.abs(steps / exact - 1.0).max(axis=1)
     chosen = np.zeros(len(wanted), dtype=np.int64)
@@ -462,5 +462,5 @@ def _placed(alert: str, lines: list[str], hide: str) -> str:
         return f"line {number} ({shown})"
 
     named = re.sub(re.escape(hide) + r"/[^:\]\s']*:(\d+)", place, alert)
-    named = re.sub(r"^parsing \[(.*?)\] ?: ", r"\1: ", named)
+    named = re.sub(r"^(?:parsing )?\[(line \d+ \(.*?\))\] ?: ", r"\1: ", named)
     return named.replace(hide + "/", "").strip().rstrip(".")

