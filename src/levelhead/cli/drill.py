@@ -19,6 +19,7 @@ from levelhead.drills.rehearse import rehearse
 from levelhead.drills.score import DrillRecord, Mode, to_json
 from levelhead.drills.text import parse_scenario
 from levelhead.errors import UsageError
+from levelhead.incident import Incident
 from levelhead.lab.library import scenarios
 from levelhead.stage import Frame, Performance, Stage
 
@@ -132,7 +133,7 @@ class _Pager:
         for incident in frame.incidents:
             phase = incident.phase.value
             if incident.id not in self._phases:
-                talk(f"\a{frame.at_s:6.1f} s  ALERT {incident.id}: {safe(incident.entries[0].text)}")
+                talk(f"\a{frame.at_s:6.1f} s  ALERT {incident.id}: {safe(_alert(incident))}")
                 talk("           you are on call: `levelhead status` in another terminal")
             elif self._phases[incident.id] != phase and phase in ("monitoring", "resolved"):
                 words = {"monitoring": "users are well again; watching", "resolved": "closed"}[phase]
@@ -143,6 +144,11 @@ class _Pager:
 
     def over(self, frame: Frame) -> bool:
         return self._closed_at is not None and frame.at_s - self._closed_at >= self.AFTER_S
+
+
+def _alert(incident: Incident) -> str:
+    """What a pager would say: the symptom, not the reason."""
+    return next((e.text for e in incident.entries if e.kind == "symptom"), incident.title)
 
 
 def _briefed(scenario: Scenario, minutes: float) -> None:

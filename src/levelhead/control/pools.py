@@ -120,13 +120,13 @@ def _explained(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
         return turn
     stories = diagnose(turn.case)
     top = stories[0]
-    refuted = _refuted(turn.incident.refuted, stories)
-    for story in refuted:
-        text = f"{story.cause} ruled out: {story.contra[0]}"
-        turn = turn.writing_once("refuted", text, key=f"refuted/{story.cause}")
     certain = top.cause != NONE_OF_THESE and top.probability >= CERTAIN_ENOUGH
     # Trouble that fades out explains nothing any more: a certain story gives way only to another certain one.
     told = stories if certain or turn.incident.clocks.diagnosed is None else turn.incident.stories
+    refuted = _refuted(turn.incident.refuted, stories, told[0].cause)
+    for story in refuted:
+        text = f"{story.cause} ruled out: {story.contra[0]}"
+        turn = turn.writing_once("refuted", text, key=f"refuted/{story.cause}")
     turn = turn.having(replace(turn.incident, stories=told, refuted=refuted))
     if not certain:
         return turn
@@ -143,12 +143,15 @@ def _title(story: Story, turn: Turn) -> str:
     return f"{title(story.cause)}{whom} in {turn.case.pool.name}"
 
 
-def _refuted(known: tuple[Story, ...], stories: tuple[Story, ...]) -> tuple[Story, ...]:
-    """All stories that were ruled out and have not come back; the first evidence against each is kept."""
-    plausible = {s.cause for s in stories if not s.refuted}
+def _refuted(known: tuple[Story, ...], stories: tuple[Story, ...], told: str) -> tuple[Story, ...]:
+    """All stories that were ruled out and have not come back; the first evidence against each is kept.
+
+    The story told is not ruled out by the trouble's end: that is what its mitigation is for.
+    """
+    plausible = {s.cause for s in stories if not s.refuted} | {told}
     kept = [s for s in known if s.cause not in plausible]
-    names = {s.cause for s in kept}
-    return (*kept, *(s for s in stories if s.refuted and s.cause not in names))
+    settled = {s.cause for s in kept} | {told}
+    return (*kept, *(s for s in stories if s.refuted and s.cause not in settled))
 
 
 def _mitigated(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:

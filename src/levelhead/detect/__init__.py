@@ -22,8 +22,9 @@ from levelhead.telemetry import Flags, Floats, Layout, Tick, known_or, moved_row
 HARM_RATIO = 0.02
 FEWEST_HARMED = 5.0
 
-# A server that got too much has a backlog to work off: for so long its queue says nothing about its pace.
-BACKLOG_S = 10.0
+# A server that got too much has a backlog to work off. Until that is done, but no longer than this, its queue says
+# nothing about its pace.
+BACKLOG_S = 60.0
 
 # A change that gives a server this much more than intended is suspect in itself: the test of its share starts this
 # near to the alarm (nats; one false alarm in a thousand such changes), and a few dozen requests decide.
@@ -65,7 +66,9 @@ class Detection:
     standing: Floats  # per row: admin state, health and weight in one number, to see when one of them changes
     settled_at: Floats  # per row: when one of them last changed anywhere in the pool
     returned: Flags  # per row: it serves again since this tick
-    overfed_at: Floats  # per row: when it last got more than its share
+    got: Floats  # per row: its requests since its share is suspect, and those of the whole pool
+    of_all: Floats
+    overfed_at: Floats  # per row: when it last got more than its share, until it has worked off what that left
 
 
 def begin(layout: Layout, fleet: Fleet) -> Detection:
@@ -79,7 +82,7 @@ def begin(layout: Layout, fleet: Fleet) -> Detection:
         check=Track.begin(rows, 1), harm=Track.begin(pools, 1), refused=Track.begin(pools, 1),
         expected=expectations(fleet, layout),
         standing=np.full(rows, np.nan), settled_at=np.full(rows, -np.inf), returned=np.zeros(rows, dtype=bool),
-        overfed_at=np.full(rows, -np.inf),
+        overfed_at=np.full(rows, -np.inf), got=np.zeros(rows), of_all=np.zeros(rows),
     )  # fmt: skip
 
 
@@ -130,13 +133,15 @@ def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> 
     failing = tick.failing() & tick.ready()
     # What a server did before it was taken out says nothing about it when it comes back.
     out = ~tick.ready() | state.returned
-    overfed_at = np.where(share_track.on, tick.at_s, state.overfed_at)
+    overfed_at = _overfed(state, tick, share_track.on, latency.allowance(now, tick))
     backlogged = out | (~share_track.on & (tick.at_s - overfed_at < BACKLOG_S))
     harmful, latest = _harmful(now, expected)
     refusing = known_or(tick.pool.refused) >= 1
     still = state.refused.on & (latest > 0.005)
     return replace(
         state,
+        got=np.where(np.isnan(share_track.since), 0.0, state.got + requests),
+        of_all=np.where(np.isnan(share_track.since), 0.0, state.of_all + _of_pool(tick, requests)),
         share=share_track.cleared(out), unpredicted=unpredicted.cleared(out), error=error.cleared(out),
         late=late_track.cleared(backlogged), held=held.cleared(backlogged), overfed_at=overfed_at,
         surge=volume.observe(state.surge, tick, now, per_pool),
@@ -153,6 +158,16 @@ def _harmful(now: Recent, expected: Expected) -> tuple[Flags, Floats]:
     limit = np.maximum(HARM_RATIO, 10 * (1 - expected.availability))
     harmful: Flags = (now.harmed >= FEWEST_HARMED) & (ratio > limit) & (latest > limit)
     return harmful, latest
+
+
+def _of_pool(tick: Tick, rows: Floats) -> Floats:
+    return tick.layout.per_row(tick.layout.per_pool(rows))
+
+
+def _overfed(state: Detection, tick: Tick, fed: Flags, allowance: Floats) -> Floats:
+    """When each row last got too much; forgotten as soon as it holds no more than its peers' pace explains."""
+    done = ~fed & (known_or(tick.in_flight, np.inf) <= allowance)
+    return np.where(fed, tick.at_s, np.where(done, -np.inf, state.overfed_at))
 
 
 def _flagged(track: Track, on: Flags, at: float) -> Track:
@@ -217,7 +232,8 @@ def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
         check=state.check.reindexed(rows), surge=state.surge.reindexed(pools), harm=state.harm.reindexed(pools),
         refused=state.refused.reindexed(pools),
         standing=reindexed(state.standing, rows, np.nan), settled_at=reindexed(state.settled_at, rows, -np.inf),
-        overfed_at=reindexed(state.overfed_at, rows, -np.inf),
+        overfed_at=reindexed(state.overfed_at, rows, -np.inf), got=reindexed(state.got, rows),
+        of_all=reindexed(state.of_all, rows),
     )  # fmt: skip
 
 
@@ -241,10 +257,9 @@ def _pools_on(state: Detection, track: Track, kind: Kind, say: Callable[[int], s
 
 def _share_signals(state: Detection, tick: Tick) -> list[Signal]:
     def say(row: int, rows: slice) -> str:
-        got, all_of_them = state.recent.requests[row], max(state.recent.requests[rows].sum(), 1.0)
+        got, of_all = state.got[row], max(state.of_all[row], 1.0)
         name, meant = state.layout.servers[row], state.expected.intended[row]
-        return (f"{name} got {got / all_of_them:.0%} of the last {all_of_them:.0f} requests "
-                f"and is meant to get {meant:.0%}")  # fmt: skip
+        return f"{name} got {got:.0f} of {of_all:.0f} requests ({got / of_all:.0%}) and is meant to get {meant:.0%}"
 
     return _rows_on(state, state.share, Kind.SHARE, say)
 

@@ -32,10 +32,15 @@ def expectation(recent: Recent, tick: Tick) -> Floats:
     return expected
 
 
+def allowance(recent: Recent, tick: Tick) -> Floats:
+    """Requests in flight that each row may hold before it is suspect."""
+    return SLACK * expectation(recent, tick) + 1.0
+
+
 def observe(track: Track, tick: Tick, recent: Recent, threshold: Floats) -> Track:
     """One capped Poisson test per row on requests in flight."""
     layout = tick.layout
-    mean = SLACK * expectation(recent, tick) + 1.0
+    mean = allowance(recent, tick)
     llr = np.clip(poisson(tick.in_flight, mean, FACTORS), -MOST_PER_TICK, MOST_PER_TICK)
     llr[layout.per_row(layout.sizes.astype(np.float64)) < 2] = np.nan
     return track.advanced(llr, threshold, tick.at_s)
