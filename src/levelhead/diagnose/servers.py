@@ -14,14 +14,16 @@ def server_down(case: Case) -> Account:
     down = case.accused(Kind.CHECK)
     refusing = unanswering(case)
     accused = down | refusing
-    clues += [Clue(8.0, s.sentence) for s in case.about(Kind.CHECK)]
-    clues += [Clue(9.0, f"{s} takes no connections: what is sent to it has to be sent again elsewhere")
-              for s in sorted(refusing)]  # fmt: skip
+    if down:
+        clues.append(Clue(8.0, f"the check of {', '.join(sorted(down))} fails"))
+    if refusing:
+        names = ", ".join(sorted(refusing))
+        clues.append(Clue(9.0, f"{names} takes no connections: what is sent there has to be sent again elsewhere"))
     if not accused:
         clues.append(Clue(-8.0, "every server takes connections and passes its check"))
     healthy = len(case.servers) - len(accused)
     if accused and healthy == 0:
-        clues.append(Clue(-3.0, "every server fails at once: something they share is more likely"))
+        clues.append(Clue(-12.0, "every server fails at once: something they share is more likely"))
     return Account(-1.5, tuple(clues), tuple(sorted(accused)))
 
 
@@ -48,7 +50,7 @@ def slow_server(case: Case) -> Account:
     if failing:
         clues.append(Clue(-4.0, f"{', '.join(sorted(failing))} fails requests, not only late"))
     if len(slow) > len(case.servers) / 2:
-        clues.append(Clue(-6.0, "most servers are slow: something they share is more likely"))
+        clues.append(Clue(-10.0, "most servers are slow: something they share is more likely"))
     return Account(-1.5, tuple(clues), tuple(sorted(slow - over or slow)))
 
 
@@ -66,5 +68,5 @@ def shallow_check(case: Case) -> Account:
     if bad & unanswering(case):
         clues.append(Clue(-8.0, f"{', '.join(sorted(bad & unanswering(case)))} gives no answers at all, not bad ones"))
     if len(bad) > len(case.servers) / 2:
-        clues.append(Clue(-5.0, "most servers fail: something they share is more likely"))
+        clues.append(Clue(-10.0, "most servers fail: something they share is more likely"))
     return Account(-1.5, tuple(clues), tuple(sorted(bad)))

@@ -55,15 +55,15 @@ class Rehearsal:
 def rehearse(scenario: base.Scenario, *, mode: score.Mode, seed: int | None = None) -> Rehearsal:
     """Plays the scenario in the simulator. UsageError for an event that the simulator cannot make happen."""
     seed = scenario.seed if seed is None else seed
-    rehearsal = _Rehearsal(scenario, mode, seed)
+    rehearsal = Rehearsing(scenario, mode, seed)
     ticks = round(scenario.duration_s / TICK_S)
     for i in range(1, ticks + 1):
         rehearsal.tick(i * TICK_S)
     return rehearsal.result()
 
 
-class _Rehearsal:
-    """The mutable part: a world that moves on, and the loop's state."""
+class Rehearsing:
+    """A rehearsal on its way: a world that moves on tick by tick, the loop's state, and the orders of people."""
 
     def __init__(self, scenario: base.Scenario, mode: score.Mode, seed: int) -> None:
         self.scenario, self.mode, self.seed = scenario, mode, seed
@@ -81,6 +81,7 @@ class _Rehearsal:
         self.noticed: float | None = None
         self.sentences: list[tuple[float, str]] = []
         self.puts: list[Put] = []
+        self.effects: list[Effect] = []
         self.moments = list(base.moments(scenario))
 
     def tick(self, at_s: float) -> None:
@@ -100,6 +101,7 @@ class _Rehearsal:
         outcome = control.step(self.state, view)
         self.state = outcome.state
         self._note(at_s, outcome)
+        self.effects += outcome.effects
         for effect in outcome.effects:
             self._carry_out(effect, BEGAN + at_s)
 

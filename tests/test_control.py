@@ -1,0 +1,199 @@
+"""The tick: people's orders through the guard, missing telemetry, reports, good revisions, and the incident's life."""
+
+from dataclasses import replace
+
+import pytest
+
+from levelhead import control
+from levelhead.control.base import (
+    Acknowledge,
+    Alter,
+    EngineEvent,
+    Note,
+    Order,
+    Outcome,
+    Put,
+    Reply,
+    Resolve,
+    Revise,
+    RollBack,
+    View,
+    Wish,
+)
+from levelhead.drills.base import Scenario
+from levelhead.drills.rehearse import BEGAN, Rehearsing
+from levelhead.drills.text import parse_scenario
+from levelhead.incident import TRANSITIONS, Incident, Phase, moved
+from levelhead.lab.library import scenarios
+from levelhead.model import Admin, SetAdmin, SetWeight
+from levelhead.telemetry import Missing
+
+MARCH = parse_scenario(scenarios()["march-10"], "march-10")
+
+
+class Day(Rehearsing):
+    """A rehearsal in which people give orders."""
+
+    def __init__(self, scenario: Scenario = MARCH, mode: str = "shadow") -> None:
+        super().__init__(scenario, mode, 7)  # type: ignore[arg-type]
+        self.at = 0.0
+
+    def until(self, at_s: float) -> None:
+        while self.at < at_s:
+            self.at += 0.25
+            self.tick(self.at)
+
+    def order(self, wish: Wish, force: str = "") -> Reply | Put:
+        name = f"o{len(self.effects)}"
+        self.orders = (*self.orders, Order(name, BEGAN + self.at, "ann", "because", wish, force))
+        self.until(self.at + 0.25)
+        return next(e for e in self.effects if isinstance(e, Reply | Put) and e.order == name)
+
+    @property
+    def incident(self) -> Incident:
+        return list(self.incidents.values())[-1]
+
+
+def test_a_person_may_drain_one_server_but_not_the_second() -> None:
+    day = Day(MARCH.model_copy(update={"events": ()}))
+    day.until(10)
+
+    first = day.order(Alter((SetAdmin("web", "server-1", Admin.DRAIN),)))
+    day.until(14)
+    second = day.order(Alter((SetAdmin("web", "server-2", Admin.DRAIN),)))
+
+    assert isinstance(first, Put)
+    assert isinstance(second, Reply)
+    assert not second.accepted
+    assert all("would get 50% of requests" in objection for objection in second.objections)
+
+
+def test_force_passes_over_the_objections_and_is_remembered() -> None:
+    day = Day(mode="act")
+    day.until(10)
+
+    forced = day.order(Alter((SetWeight("web", "server-1", 900.0),)), force="load test")
+    day.until(14.5)
+
+    assert isinstance(forced, Put)
+    assert "forced: load test" in forced.why
+    assert {p.author for p in day.puts} == {"ann"}, "what a person forced is not taken back"
+    assert any("a person insisted on this" in e.text for e in day.incident.entries)
+
+
+def test_a_roll_back_by_a_person_ends_the_incident_and_its_effect_is_measured() -> None:
+    day = Day()
+    day.until(18)
+    assert day.incident.open
+
+    answer = day.order(RollBack())
+    day.until(55)
+
+    assert isinstance(answer, Put)
+    assert day.incident.phase is Phase.RESOLVED
+    (action,) = day.incident.actions
+    assert (action.who, action.plan) == ("ann", "roll-back")
+    assert "before;" in action.effect
+    assert day.incident.resolution.startswith("roll back to revision 1 by ann")
+    assert "weight-typo-skew" not in {s.cause for s in day.incident.refuted}
+
+
+def test_people_write_into_the_incident() -> None:
+    day = Day()
+    day.until(17)
+
+    for wish in (Acknowledge("INC-1"), Note("INC-1", "called the team"), Resolve("INC-1", "we know")):
+        reply = day.order(wish)
+        assert isinstance(reply, Reply)
+        assert reply.accepted
+
+    first = day.incidents["INC-1"]
+    assert first.acknowledged_by == "ann"
+    assert first.phase is Phase.RESOLVED
+    assert [e.text for e in first.entries if e.who == "ann"] == ["acknowledged: because", "called the team", "we know"]
+
+
+@pytest.mark.parametrize("wish", [Acknowledge("INC-9"), Alter((SetWeight("web", "nobody", 1.0),)), RollBack(77)])
+def test_an_order_about_what_is_not_there_is_refused_with_a_reason(wish: Wish) -> None:
+    day = Day()
+    day.until(10)
+
+    reply = day.order(wish)
+
+    assert isinstance(reply, Reply)
+    assert not reply.accepted
+    assert reply.text
+
+
+def test_the_same_configuration_again_is_no_new_revision() -> None:
+    day = Day()
+    day.until(10)
+
+    reply = day.order(Revise(day.fleet, "text"))
+
+    assert isinstance(reply, Reply)
+    assert reply.text == "nothing differs: revision 1 stays in force"
+
+
+def blind(day: Day, orders: tuple[Order, ...] = (), events: tuple[EngineEvent, ...] = ()) -> Outcome:
+    at = BEGAN + day.at
+    view = View(at, Missing(at, "the socket does not answer"), day.revisions, orders=orders, events=events)
+    return control.step(day.state, view)
+
+
+def test_without_telemetry_nothing_is_judged_and_changes_are_refused() -> None:
+    day = Day()
+    day.until(10)
+    drain = Order("o", BEGAN, "ann", "", Alter((SetAdmin("web", "server-1", Admin.DRAIN),)))
+
+    outcome = blind(day, (drain,))
+
+    assert "the socket does not answer" in outcome.because
+    (reply,) = [e for e in outcome.effects if isinstance(e, Reply)]
+    assert "telemetry is missing: nobody can tell what the change would do" in reply.objections
+
+
+def test_without_telemetry_a_new_configuration_and_a_roll_back_still_go_through() -> None:
+    day = Day()
+    day.until(17)
+    revise = Order("a", BEGAN, "ann", "", Revise(replace(day.fleet, client="header:X"), "text"))
+    back = Order("b", BEGAN, "ann", "", RollBack())
+
+    effects = blind(day, (revise, back)).effects
+
+    assert [e.order for e in effects if isinstance(e, Put)] == ["a", "b"]
+
+
+def test_the_death_of_the_proxy_is_an_incident() -> None:
+    day = Day(MARCH.model_copy(update={"events": ()}))
+    day.until(10)
+
+    state = blind(day, events=(EngineEvent(BEGAN + 10, "haproxy died", True),)).state
+    day.state = state
+    day.until(25)
+
+    assert day.incident.title == "haproxy died"
+    assert day.incident.phase is Phase.RESOLVED
+    assert day.puts == []
+
+
+def test_a_revision_is_good_only_after_it_served() -> None:
+    day = Day(mode="act")
+    known: list[tuple[int, ...]] = []
+    for at_s in (7.0, 12.0, 60.0):
+        day.until(at_s)
+        known.append(day.state.good)
+
+    assert known == [(), (1,), (1, 3)], "the typo, revision 2, never becomes one to return to"
+
+
+def test_every_move_of_the_table_leads_somewhere_and_others_are_errors() -> None:
+    day = Day()
+    day.until(17)
+    reachable = {Phase.INVESTIGATING}
+    for _ in Phase:
+        reachable |= {after for (before, _), after in TRANSITIONS.items() if before in reachable}
+
+    assert reachable == set(Phase)
+    with pytest.raises(KeyError):
+        moved(replace(day.incident, phase=Phase.RESOLVED), "acted")
