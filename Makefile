@@ -3,7 +3,7 @@ PYTHON ?= python3
 TOOLS := .venv/bin
 ARGS ?=
 
-.PHONY: setup demo test live check bench bench-overhead lock clean
+.PHONY: setup demo test live check bench bench-demo bench-healthy bench-overhead bench-simulate lock clean
 
 setup: .venv/.ready
 
@@ -30,10 +30,19 @@ check: setup
 	@$(TOOLS)/lint-imports
 	@$(TOOLS)/python -m pytest tests/test_docs.py tests/test_shape.py
 
-bench: bench-overhead
+bench: bench-healthy bench-demo bench-overhead bench-simulate
 
 bench-overhead: setup
 	@$(TOOLS)/python bench/overhead.py $(ARGS)
+
+bench-demo: setup
+	@$(TOOLS)/python bench/demo.py $(ARGS)
+
+bench-healthy: setup
+	@$(TOOLS)/python bench/healthy.py $(ARGS)
+
+bench-simulate: setup
+	@$(TOOLS)/python bench/simulate.py $(ARGS)
 
 lock: setup
 	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --group dev --no-header --no-annotate pyproject.toml -o requirements.lock
