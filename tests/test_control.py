@@ -197,3 +197,16 @@ def test_every_move_of_the_table_leads_somewhere_and_others_are_errors() -> None
     assert reachable == set(Phase)
     with pytest.raises(KeyError):
         moved(replace(day.incident, phase=Phase.RESOLVED), "acted")
+
+
+def test_only_one_change_of_the_fleet_is_on_its_way() -> None:
+    day = Day(mode="act")
+    day.until(15)
+    view = View(BEGAN + 15.25, day.world.sample(), day.revisions, busy=True)
+    day.world.advance(15.5)
+
+    waiting = control.step(day.state, view)
+    day.until(16)
+
+    assert not any(isinstance(e, Put) for e in waiting.effects)
+    assert [p.why.split(":")[0] for p in day.puts if p.author == "levelhead"] == ["roll-back"]

@@ -86,25 +86,30 @@ def _looked(state: State, view: View) -> _Scene:
 
 
 def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], list[str]]:
+    """People first, then each pool by itself. Of changes to the fleet at most one is ever on its way: each is drawn
+    up against the fleet in force, and a second one would undo the first."""
     state, effects, sentences = scene.state, list[Effect](), list[str]()
-    for pool in view.fleet.pools:
-        fresh = known(pool, scene.tick)
-        case = _case(pool, view, scene)
-        orders = tuple(o for o in view.orders if _concerns(o, pool, state, view))
-        turn = _turn(state, pool, case, view)
-        turn = _harmed(turn, scene.tick, pool.name)
-        turn = _told(turn, view)
+    cases = tuple((pool, _case(pool, view, scene), known(pool, scene.tick)) for pool in view.fleet.pools)
+    for pool, case, fresh in cases:
+        turn = _turn(state, pool, case, view, busy=True)
+        turn = _told(_harmed(turn, scene.tick, pool.name), view)
         for report in view.reports:
             turn = reported(turn, report)
-        for order in orders:
-            turn = ordered(turn, order, view.revisions, fresh)
-        if fresh:
-            turn, sentence = pool_turn(turn)
-            sentences.append(sentence)
+        for order in view.orders:
+            if _concerns(order, pool, state, view):
+                turn = ordered(turn, order, view.revisions, fresh)
         effects += turn.effects
         state = _with_pool(state, pool.name, turn)
     answered = {e.order for e in effects if isinstance(e, (Put, Reply))}
     effects += [Reply(o.id, False, _nowhere(o), (_nowhere(o),)) for o in view.orders if o.id not in answered]
+    for pool, case, fresh in cases:
+        if not fresh:
+            continue
+        busy = view.busy or any(isinstance(e, Put) for e in effects)
+        turn, sentence = pool_turn(_turn(state, pool, case, view, busy=busy))
+        sentences.append(sentence)
+        effects += turn.effects
+        state = _with_pool(state, pool.name, turn)
     state, closed = _orphans_closed(state, view)
     return state, effects + closed, sentences
 
@@ -125,11 +130,11 @@ def _orphans_closed(state: State, view: View) -> tuple[State, list[Effect]]:
     return replace(state, pools=tuple(kept)), effects
 
 
-def _turn(state: State, pool: Pool, case: Case, view: View) -> Turn:
+def _turn(state: State, pool: Pool, case: Case, view: View, *, busy: bool) -> Turn:
     remembered = state.pool(pool.name)
     good = next((r for r in reversed(view.revisions) if r.number in state.good), None)
     situation = Situation(view.fleet, case, good, view.revisions[-1].number, remembered.forced)
-    return Turn(remembered, situation, view.at, state.next_ticket, state.next_incident)
+    return Turn(remembered, situation, view.at, state.next_ticket, state.next_incident, busy)
 
 
 def _with_pool(state: State, name: str, turn: Turn) -> State:

@@ -111,7 +111,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything one tick may look at. `at` is Unix seconds; `revisions` are the latest, the one in force last."""
+    """Everything one tick may look at. `at` is Unix seconds; `revisions` are the latest, the one in force last.
+
+    `busy`: a change of the fleet is on its way. Of orders that change the fleet at most one is in a view, and none
+    while it is busy.
+    """
 
     at: float
     sample: Sample | Missing
@@ -121,6 +125,7 @@ class View:
     reports: tuple[Report, ...] = ()
     events: tuple[EngineEvent, ...] = ()
     notices: tuple[Sent, ...] = ()
+    busy: bool = False
 
     @property
     def fleet(self) -> Fleet:

@@ -157,7 +157,7 @@ def _refuted(known: tuple[Story, ...], stories: tuple[Story, ...], told: str) ->
 def _mitigated(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     """Plans for the likeliest story and does as the pool's mode says."""
     state, incident = turn.state, turn.incident
-    ready = incident.phase in (Phase.INVESTIGATING, Phase.IDENTIFIED) and state.doing is None
+    ready = incident.phase in (Phase.INVESTIGATING, Phase.IDENTIFIED) and state.doing is None and not turn.busy
     if not trouble or not ready or turn.at < state.hands_off_until or not incident.stories:
         return turn
     top = incident.stories[0]
@@ -214,7 +214,7 @@ def _verified(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
         text = f"{doing.plan.name} helped: {standing(turn.case)}"
         turn = turn.remembering(replace(turn.state, doing=None)).writing("effect", text)
         return turn.moving("verified") if may(turn.incident, "verified") else turn
-    if elapsed < VERIFY_S:
+    if elapsed < VERIFY_S or turn.busy:
         return turn
     return _undone(turn, doing)
 

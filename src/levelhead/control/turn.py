@@ -14,13 +14,17 @@ from levelhead.mitigate.base import Situation
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`tickets` and `incidents` are the next free numbers; `at` is Unix seconds."""
+    """`tickets` and `incidents` are the next free numbers; `at` is Unix seconds.
+
+    `busy`: a change of the fleet is on its way, and another must wait for it.
+    """
 
     state: PoolState
     situation: Situation
     at: float
     tickets: int
     incidents: int
+    busy: bool = False
     effects: tuple[Effect, ...] = ()
 
     @property

@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 
 from levelhead import control, notify
 from levelhead.control.base import (
+    Alter,
+    Approve,
     Effect,
     EngineEvent,
     Keep,
@@ -25,13 +27,14 @@ from levelhead.control.base import (
     Reply,
     Report,
     Revise,
+    RollBack,
     Sent,
     State,
     Tell,
     View,
     Wish,
 )
-from levelhead.engines.base import Engine
+from levelhead.engines.base import Applied, Engine
 from levelhead.errors import LevelheadError, StoreError
 from levelhead.incident import Incident, written
 from levelhead.model import Fleet, Revision
@@ -80,7 +83,7 @@ class Plane:
         self._events: list[EngineEvent] = []
         self._sent: list[Sent] = []
         self._records: deque[Records] = deque(maxlen=round(SHOWN_S / TICK_S))
-        self._puts = asyncio.Lock()
+        self._putting = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._offset = time.time() - time.monotonic()
         self._note = ""
@@ -181,10 +184,10 @@ class Plane:
         records = self._engine.records()
         self._records.append(records)
         view = View(
-            at=self.now(), sample=sample, revisions=self._revisions, records=records, orders=tuple(self._orders),
-            reports=tuple(self._reports), events=tuple(self._events), notices=tuple(self._sent),
+            at=self.now(), sample=sample, revisions=self._revisions, records=records, orders=self._orders_due(),
+            reports=tuple(self._reports), events=tuple(self._events), notices=tuple(self._sent), busy=self._putting > 0,
         )  # fmt: skip
-        self._orders, self._reports, self._events, self._sent = [], [], [], []
+        self._reports, self._events, self._sent = [], [], []
         outcome = control.step(self._state, view)
         self._state, self._because = outcome.state, outcome.because
         for effect in outcome.effects:
@@ -197,6 +200,19 @@ class Plane:
     def fleet(self) -> Fleet:
         """The desired state in force."""
         return self._revisions[-1].fleet
+
+    def _orders_due(self) -> tuple[Order, ...]:
+        """The orders for this tick: of those that change the fleet one at a time, and none while one is on its way."""
+        due, later, free = list[Order](), list[Order](), self._putting == 0
+        for order in self._orders:
+            changing = isinstance(order.wish, Alter | Revise | RollBack | Approve)
+            if changing and not free:
+                later.append(order)
+                continue
+            due.append(order)
+            free = free and not changing
+        self._orders = later
+        return tuple(due)
 
     # Looking.
 
@@ -249,6 +265,7 @@ class Plane:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Put():
+                self._putting += 1
                 self._spawn(self._put(effect))
             case Keep(incident):
                 self._keep(incident)
@@ -260,27 +277,35 @@ class Plane:
                 self._recorded(lambda: self._store.mark_good(number, self.now()))
 
     async def _put(self, put: Put) -> None:
-        """Brings a fleet into force and makes it a revision; one at a time, in the order wanted."""
-        async with self._puts:
-            try:
-                applied = await self._engine.apply(put.fleet)
-            except LevelheadError as error:
-                self._reports.append(Report(put.ticket, None, error.what))
-                self._failed(put.order, error)
-                if not put.order or put.order.startswith("file-"):
-                    self._note = f"refused, the old configuration stays: {error.what}"
-                return
-            number = self._revisions[-1].number + 1
-            revision = Revision(number, put.fleet, put.author, self.now(), put.why, put.source)
-            self._recorded(lambda: self._store.add_revision(revision))
-            self._revisions = (*self._revisions[-HISTORY + 1 :], revision)
-            text = f"revision {number} in force by {applied.mechanism} after {applied.took_s * 1000:.0f} ms"
-            if applied.mechanism == "reload":
-                text += f" (a reload, because {applied.because})"
-            if put.restores is not None:
-                self._note = f"revision {number} restores {put.restores}; the file on disk may say otherwise"
-            self._reports.append(Report(put.ticket, number, text))
-            self._answer(put.order, Answer(True, text, (), number))
+        """Brings a fleet into force and makes it a revision."""
+        try:
+            applied = await self._engine.apply(put.fleet)
+        except LevelheadError as error:
+            self._not_put(put, error)
+        else:
+            self._now_in_force(put, applied)
+        finally:
+            self._putting -= 1
+
+    def _not_put(self, put: Put, error: LevelheadError) -> None:
+        self._reports.append(Report(put.ticket, None, error.what))
+        self._failed(put.order, error)
+        if put.order not in self._waiting:
+            self._note = f"refused, the old configuration stays: {error.what}"
+
+    def _now_in_force(self, put: Put, applied: Applied) -> None:
+        number = self._revisions[-1].number + 1
+        revision = Revision(number, put.fleet, put.author, self.now(), put.why, put.source)
+        self._recorded(lambda: self._store.add_revision(revision))
+        self._revisions = (*self._revisions[-HISTORY + 1 :], revision)
+        text = f"revision {number} in force by {applied.mechanism} after {applied.took_s * 1000:.0f} ms"
+        if applied.mechanism == "reload":
+            text += f" (a reload, because {applied.because})"
+        self._note = ""
+        if put.restores is not None:
+            self._note = f"revision {number} restores {put.restores}; the file on disk may say otherwise"
+        self._reports.append(Report(put.ticket, number, text))
+        self._answer(put.order, Answer(True, text, (), number))
 
     def _answer(self, order: str, answer: Answer) -> None:
         future = self._waiting.get(order)
