@@ -148,6 +148,7 @@ def test_every_section_of_the_form_is_there_in_order() -> None:
         "### Root cause",
         "### Resolution",
         "## Detection",
+        "## Communication",
         "## Corrective and Preventative Measures",
         "## Tasks",
     ]
@@ -251,7 +252,7 @@ def test_any_record_gives_a_page_on_which_every_entry_reads_as_it_was_written(
     read = _as_read(page)
     for entry in incident.entries:
         assert _one_line(entry.text) in read
-    assert len([line for line in page.splitlines() if line.startswith("#")]) == 10
+    assert len([line for line in page.splitlines() if line.startswith("#")]) == 11
 
 
 def _as_read(page: str) -> str:

@@ -44,7 +44,7 @@ def markdown(incident: Incident, *, tz: tzinfo, slo: Slo | None = None, at: floa
     page = _Page(incident, tz, slo, _latest(incident) if at is None else at)
     sections = (
         page.head(), page.summary(), page.timeline(), page.misleading(), page.cause_and_resolution(), page.detection(),
-        page.measures(), page.tasks(),
+        page.communication(), page.measures(), page.tasks(),
     )  # fmt: skip
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
@@ -81,10 +81,11 @@ class _Page:
 
     def timeline(self) -> list[str]:
         lines = ["## Timeline", ""]
-        if not self.incident.entries:
+        told = [e for e in self.incident.entries if e.kind != "notice"]
+        if not told:
             return [*lines, "The record holds no entries."]
         day = ""
-        for entry in sorted(self.incident.entries, key=lambda e: e.at if math.isfinite(e.at) else math.inf):
+        for entry in sorted(told, key=lambda e: e.at if math.isfinite(e.at) else math.inf):
             today = self._day(entry.at)
             if today and today != day:
                 lines += ["", f"{today}:", ""] if day else [f"{today}:", ""]
@@ -152,9 +153,16 @@ class _Page:
         absent = "not yet" if self.incident.open else "not in the record"
         for name, time in steps:
             lines.append(f"| {name} | {self._clock(time)} | {absent if time is None else _span(time - clocks.fault)} |")
-        by = self.incident.acknowledged_by
-        lines += ["", f"Acknowledged by {_who(by)}." if by else "Nobody acknowledged it."]
         return lines
+
+    def communication(self) -> list[str]:
+        """Whom Levelhead told what, apart from the timeline, which would drown in it."""
+        i = self.incident
+        lines = ["## Communication", ""]
+        by = i.acknowledged_by
+        lines.append(f"Acknowledged by {_who(by)}." if by else "Nobody acknowledged it.")
+        sent = [f"{self._clock(e.at)}: {_plain(e.text)}" for e in i.entries if e.kind == "notice"]
+        return [*lines, "", "Notices:", "", *(f"- {line}" for line in sent)] if sent else lines
 
     def measures(self) -> list[str]:
         lines = ["## Corrective and Preventative Measures", ""]

@@ -290,6 +290,9 @@ def _resolution(incident: Incident) -> str:
     if done:
         last = done[-1]
         return f"{last.what} by {last.who}; calm for {QUIET_S:.0f} s since"
+    servers = ", ".join(incident.stories[0].servers) if incident.stories else ""
+    if incident.cause == "server-down" and servers:
+        return f"{servers} takes connections again; calm for {QUIET_S:.0f} s since"
     return f"the trouble ended without a change of the balancer; calm for {QUIET_S:.0f} s since"
 
 

@@ -84,6 +84,7 @@ class Plane:
         self._sent: list[Sent] = []
         self._records: deque[Records] = deque(maxlen=round(SHOWN_S / TICK_S))
         self._putting = 0
+        self._turns: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._offset = time.time() - time.monotonic()
         self._note = ""
@@ -324,12 +325,18 @@ class Plane:
             incident=incident.id, pool=incident.pool, kind=tell.kind, phase=incident.phase.value, title=incident.title,
             text=tell.text, at=self.now(),
         )  # fmt: skip
-        for delivery in await notify.deliver(self._settings.notify, notice):
-            self._recorded(functools.partial(self._store.keep_notice, notice, delivery))
-            outcome = "sent" if delivery.ok else f"not sent ({delivery.error})"
-            tries = f" at attempt {delivery.attempts}" if delivery.attempts > 1 else ""
-            text = f"notice to {delivery.target} {outcome}{tries}: {tell.kind}: {tell.text}"
-            self._note_sent(Sent(incident.id, delivery.at, text))
+        await asyncio.gather(*(self._tell_one(target, notice) for target in self._settings.notify))
+
+    async def _tell_one(self, target: Target, notice: notify.Notice) -> None:
+        """Each target hears its notices in their order; a slow one keeps no other waiting."""
+        turn = self._turns.setdefault(target.name, asyncio.Lock())
+        async with turn:
+            (delivery,) = await notify.deliver((target,), notice)
+        self._recorded(lambda: self._store.keep_notice(notice, delivery))
+        outcome = "sent" if delivery.ok else f"not sent ({delivery.error})"
+        tries = f" at attempt {delivery.attempts}" if delivery.attempts > 1 else ""
+        text = f"notice to {delivery.target} {outcome}{tries}: {notice.kind}: {notice.text}"
+        self._note_sent(Sent(notice.incident, delivery.at, text))
 
     def _note_sent(self, sent: Sent) -> None:
         """Into the timeline: by the next tick while the incident is open, else straight into the stored record."""
