@@ -123,13 +123,15 @@ def test_maintenance_stops_checks_and_ends_in_slow_start() -> None:
     start = of.sample().requests[0]
     of.advance(20)
     sample = of.sample()
-    assert (sample.health[0], sample.standing[0]) == (Health.UNCHECKED, Standing.MAINT)
+    assert (sample.health[0], sample.standing[0]) == (Health.UNKNOWN, Standing.MAINT)
     assert sample.requests[0] == start
     of.inject(Up("s0"))
     of.apply(Fleet((), (POOL,)))
     sample = of.sample()
-    assert (sample.health[0], sample.standing[0]) == (Health.PASSING, Standing.READY)
+    assert (sample.health[0], sample.standing[0]) == (Health.UNKNOWN, Standing.READY)
     assert sample.ramp[0] == 1 / 16
+    of.advance(20.1)
+    assert of.sample().health[0] == Health.PASSING
     of.advance(40)
     assert of.sample().ramp[0] == 1
 
@@ -173,6 +175,7 @@ def test_a_check_that_lies_hides_a_dead_server_and_one_that_fails_hides_a_good_o
 def test_a_flapping_check_takes_the_server_in_and_out() -> None:
     of = world()
     of.inject(CheckFlaps(8.0, "s2"), at_s=10.0)
+    of.advance(5)
     changes, last = [], Health.PASSING
     while of.now_s < 60:
         of.advance(of.now_s + STEP_S)
@@ -187,7 +190,7 @@ def test_a_flapping_check_takes_the_server_in_and_out() -> None:
 def test_a_short_stall_passes_the_check_and_a_long_one_fails_it() -> None:
     short = world(replace(POOL, check=replace(CHECK, fall=1)))
     short.inject(Stall(0.6, "s1"), at_s=10.0)
-    short.advance(14)
+    short.advance(11.6)
     assert short.sample().health[1] == Health.PASSING
     long = world(replace(POOL, check=replace(CHECK, fall=1)))
     long.inject(Stall(3.0, "s1"), at_s=10.0)
@@ -213,7 +216,7 @@ def test_rare_errors_do_not_eject() -> None:
     of.inject(Errors(0.2))
     for tick in range(1, 120):
         of.advance(tick * 0.25)
-        assert set(of.sample().health) == {Health.PASSING}
+        assert Health.FAILING not in of.sample().health
 
 
 @pytest.mark.parametrize(("deep", "rps"), [(True, 330), (False, 330)])
@@ -285,6 +288,6 @@ def test_a_restarted_proxy_forms_its_opinion_anew(fault: Fault) -> None:
     of.inject(Down("s1"))
     of.advance(10)
     of.inject(fault)
-    assert list(of.sample().health) == [Health.PASSING] * 4
+    assert list(of.sample().health) == [Health.UNKNOWN] * 4
     of.advance(11)
     assert of.sample().health[1] == Health.FAILING

@@ -368,7 +368,7 @@ def pools(draw: st.DrawFn) -> Pool:
     )
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_counters_never_fall_and_no_request_is_lost(data: st.DataObject, seed: int) -> None:
     pool = data.draw(pools())

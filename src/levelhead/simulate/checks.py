@@ -30,6 +30,7 @@ class Checks:
     def watch(self, row: Row, delay_s: float) -> None:
         """Check it from `delay_s` on, in place of any checks of it so far."""
         self._rounds[row.serial] = next(self._agenda.tickets)
+        row.checked = False
         check = self.pool.check
         if check is not None:
             row.health = check.rise
@@ -138,6 +139,7 @@ class Checks:
         if check is None or self._rounds.get(row.serial) != number or row.server.admin is Admin.MAINT:
             return
         self._agenda.at(self._agenda.now_s + check.interval_s, partial(self._probe, row, number))
+        row.checked = True
         if passed:
             row.health = min(row.health + 1, check.rise + check.fall - 1)
             if row.health >= check.rise:

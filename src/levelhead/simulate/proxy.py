@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from heapq import heappop
 from math import inf
+from operator import itemgetter
 from typing import Final
 
 from levelhead.model import Admin, Pool, Server
@@ -65,7 +66,7 @@ class PoolProxy:
         self._serials = 0
         self._queue: deque[Waiting] = deque()
         self._queued = 0  # here and in the rows' own queues
-        self._queue_watched = False
+        self._queue_watch_s = 0.0  # when a timer looks after whoever waits longest, 0 if none does
         self._paused: dict[int, Waiting] = {}  # between two attempts at one server
         self._sticky = False
         self._sticks: dict[int, Row] = {}
@@ -177,14 +178,15 @@ class PoolProxy:
             host.receive(ticket, row)
 
     def _fail(self, ticket: int, row: Row, failure: Failure) -> None:
-        """This attempt has failed: count it as HAProxy does, then try again or answer the client."""
+        """This attempt has failed: count it as an engine does, then try again or answer the client."""
         attempt = row.outstanding.pop(ticket, None)
         if attempt is None:
             return
         planned_s, user, key, tries, _ = attempt
-        if failure in ("reset", "timeout"):
-            row.response_errors += 1
-        if tries > 0 and self._may_retry(failure):
+        again = tries > 0 and self._may_retry(failure)
+        if failure in ("reset", "timeout") or (failure == "status" and again):
+            row.response_errors += 1  # it brought no answer that the client saw
+        if again:
             self._try_again(row, (planned_s, user, key, tries - 1, self.agenda.now_s), failure)
         else:
             if failure == "connect":
@@ -200,10 +202,9 @@ class PoolProxy:
         return failure == "connect" or (failure in self._around.proxy.retry_on and self.crowd.may_repeat())
 
     def _try_again(self, row: Row, request: Waiting, failure: Failure) -> None:
-        """On another server, at once, if there is one; on the same after a pause.
+        """On another server, at once (`redispatches`), if there is one; on the same after a pause (`retries`).
 
-        As HAProxy counts: another server after a failed connect moves `redispatches` alone, any other failure moves
-        `retries` as well; the same server moves `retries` alone. All on the server that failed.
+        Both count on the server that failed.
         """
         planned_s, user, key, tries, _ = request
         other = self._picker.pick(key, row)
@@ -214,7 +215,6 @@ class PoolProxy:
             pause_s = min(_RETRY_PAUSE_S, self.pool.timeouts.connect_s) if failure == "connect" else 0.0
             self.agenda.at(self.agenda.now_s + pause_s, partial(self._wake, ticket, row))
             return
-        row.retries += failure != "connect"
         row.redispatches += 1
         if other is None:
             self._hold(self._queue, planned_s, user, key, tries)
@@ -249,11 +249,10 @@ class PoolProxy:
     def _expire(self, row: Row, watch_s: float) -> None:
         if row.watch_s != watch_s:
             return  # other timeouts have come into force meanwhile
-        latest_s = self.agenda.now_s
-        server_s = self.pool.timeouts.server_s
+        now_s, server_s = self.agenda.now_s, self.pool.timeouts.server_s
         overdue = []
         for ticket, attempt in row.outstanding.items():
-            if attempt[GIVEN] + server_s > latest_s:
+            if attempt[GIVEN] + server_s > now_s:
                 break
             overdue.append(ticket)
         for ticket in overdue:
@@ -279,7 +278,7 @@ class PoolProxy:
             return
         queue.append((planned_s, user, key, tries, self.agenda.now_s))
         self._queued += 1
-        if not self._queue_watched:
+        if not self._queue_watch_s:
             self._watch_queue()
 
     def _refuse(self, planned_s: float, user: int) -> None:
@@ -305,11 +304,14 @@ class PoolProxy:
     def _watch_queue(self) -> None:
         """Arm the queue timeout for whoever waits longest."""
         heads = [queue[0][GIVEN] for queue in self._queues() if queue]
-        self._queue_watched = bool(heads)
+        self._queue_watch_s = 0.0
         if heads:
-            self.agenda.at(min(heads) + self.pool.timeouts.queue_s, self._expire_queue)
+            self._queue_watch_s = min(heads) + self.pool.timeouts.queue_s
+            self.agenda.at(self._queue_watch_s, partial(self._expire_queue, self._queue_watch_s))
 
-    def _expire_queue(self) -> None:
+    def _expire_queue(self, watch_s: float) -> None:
+        if self._queue_watch_s != watch_s:
+            return
         queue_s = self.pool.timeouts.queue_s
         for queue in self._queues():
             while queue and queue[0][GIVEN] + queue_s <= self.agenda.now_s:
@@ -339,8 +341,7 @@ class PoolProxy:
 
     def apply(self, pool: Pool, *, starting: bool = False) -> None:
         """The desired state, in force at once. New servers come in slow start, except when everything starts."""
-        self.ledger.flush()
-        self.ledger.slo_latency_ms = pool.slo.latency_ms
+        self.ledger.set_slo(pool.slo.latency_ms)
         known = {row.server.name: row for row in self.rows}
         rows, fresh, back = [], [], []
         for server in pool.servers:
@@ -461,11 +462,11 @@ class PoolProxy:
             self._take_next(row)
 
     def _rehome(self, row: Row) -> None:
-        """Those who wait for this very server may go to any."""
-        self._queued -= len(row.queue)
-        self._queue.extend(row.queue)
-        self._queued += len(row.queue)
+        """Those who wait for this very server may go to any, by how long they have waited."""
+        waiting = sorted((*self._queue, *row.queue), key=itemgetter(GIVEN))
         row.queue.clear()
+        self._queue.clear()
+        self._queue.extend(waiting)
 
     def _arm_shift(self) -> None:
         when_s = self.crowd.next_shift_s(self.agenda.now_s)

@@ -183,9 +183,9 @@ class Row:
     """What the proxy knows of a server: settings, health, counters, and the attempts that have no answer yet."""
 
     __slots__ = (
-        "connect_errors", "errors_5xx", "failures", "health", "host", "limit", "outstanding", "queue", "ramp",
-        "ramp_since_s", "redispatches", "requests", "response_errors", "retries", "serial", "server", "standing",
-        "turn", "up", "watch_s",
+        "checked", "connect_errors", "errors_5xx", "failures", "health", "host", "limit", "outstanding", "queue",
+        "ramp", "ramp_since_s", "redispatches", "requests", "response_errors", "retries", "serial", "server", "turn",
+        "up", "watch_s",
     )  # fmt: skip
 
     def __init__(self, server: Server, host: Host, serial: int) -> None:
@@ -199,6 +199,7 @@ class Row:
         self.turn = 0
         self.failures = 0  # in a row, for passive ejection
         self.up = True
+        self.checked = False  # whether a check has said so
         self.health = 0  # as HAProxy counts it: 0 to rise + fall - 1, up from `rise` on
         self.ramp = 1.0
         self.ramp_since_s = -inf

@@ -129,8 +129,8 @@ class World:
         elapsed_s, self._records_at_s = self.now_s - self._records_at_s, self.now_s
         drawn = [self._drawn(name, elapsed_s) for name in self._layout.pools]
         found = [records for records in drawn if len(records)]
-        if not found:
-            return NO_RECORDS
+        if len(found) <= 1:
+            return found[0] if found else NO_RECORDS
         stood_for = sum(records.weight * len(records) for records in found)
         return Records(
             row=np.concatenate([records.row for records in found]),
@@ -186,8 +186,12 @@ class World:
 
 
 def _health(pool: PoolProxy, row: Row) -> Health:
-    if pool.pool.check is None or row.server.admin is Admin.MAINT:
+    if row.server.admin is Admin.MAINT:
+        return Health.UNKNOWN
+    if pool.pool.check is None:
         return Health.UNCHECKED
+    if not row.checked and row.up:
+        return Health.UNKNOWN
     return Health.PASSING if row.up else Health.FAILING
 
 

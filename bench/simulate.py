@@ -1,0 +1,117 @@
+"""How many requests per second the simulator plays on one core, with a sample every 250 ms of virtual time.
+
+    .venv/bin/python bench/simulate.py [--requests 200000] [--rounds 5]
+
+The best of some rounds is printed, in requests per second of processor time: other work on the machine only ever
+slows a round down. Where SimPy is installed the same M/G/k queue is also played by SimPy, and the ratio printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from levelhead.model import Fleet, Hash, LeastRequest, Policy, Pool, RandomPick, RoundRobin, Server
+from levelhead.simulate import Lognormal, ServerModel, UserModel, World
+
+SAMPLE_S = 0.25
+SERVICE = Lognormal(20, 80)
+
+
+def played(servers: int, rps: float, policy: Policy, requests: int) -> float:
+    """Requests per second of processor time."""
+    members = tuple(Server(f"s{i}", f"10.0.0.{i + 1}", 80) for i in range(servers))
+    world = World(
+        Fleet((), (Pool("web", members, policy=policy),)),
+        {},
+        {"web": UserModel(rps=rps, count=2000, exponent=0.8)},
+        seed=1,
+        otherwise=ServerModel(workers=round(2 * rps / servers * SERVICE.mean_ms / 1000) + 1, service=SERVICE),
+    )
+    began = time.process_time()
+    for tick in range(1, round(requests / rps / SAMPLE_S) + 1):
+        world.advance(tick * SAMPLE_S)
+        world.sample()
+        world.records()
+    return world.harm("web").requests / (time.process_time() - began)
+
+
+def queue_of_levelhead(requests: int) -> float:
+    """M/G/k with k = 8 and a load of 0.8: one server, no samples."""
+    rps = 0.8 * 8 / (SERVICE.mean_ms / 1000)
+    fleet = Fleet((), (Pool("web", (Server("a", "10.0.0.1", 80),), check=None),))
+    world = World(fleet, {}, {"web": UserModel(rps=rps)}, seed=1, otherwise=ServerModel(8, SERVICE))
+    began = time.process_time()
+    world.advance(requests / rps)
+    return world.harm("web").requests / (time.process_time() - began)
+
+
+def queue_of_simpy(simpy: Any, requests: int) -> float:
+    """The same queue as SimPy's documentation would write it: a process per request, a Resource of 8."""
+    rps = 0.8 * 8 / (SERVICE.mean_ms / 1000)
+    rng = np.random.default_rng(1)
+    gaps = (rng.standard_exponential(requests) / rps).tolist()
+    services = (SERVICE.median_ms / 1000 * np.exp(SERVICE.sigma * rng.standard_normal(requests))).tolist()
+    took: list[float] = []
+    environment = simpy.Environment()
+    workers = simpy.Resource(environment, capacity=8)
+
+    def request(service_s: float) -> Iterator[Any]:
+        planned_s = environment.now
+        with workers.request() as turn:
+            yield turn
+            yield environment.timeout(service_s)
+        took.append(environment.now - planned_s)
+
+    def users() -> Iterator[Any]:
+        for gap_s, service_s in zip(gaps, services, strict=True):
+            yield environment.timeout(gap_s)
+            environment.process(request(service_s))
+
+    environment.process(users())
+    began = time.process_time()
+    environment.run()
+    return len(took) / (time.process_time() - began)
+
+
+def best(of: Callable[[], float], rounds: int) -> float:
+    return max(of() for _ in range(rounds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=100_000, help="per round")
+    parser.add_argument("--rounds", type=int, default=5)
+    wanted = parser.parse_args()
+    print(f"{'policy':<16}{'servers':>8}{'rps':>7}{'requests/s':>13}{'of real time':>14}")
+    cases: list[tuple[str, Policy, int, float]] = [
+        ("round-robin", RoundRobin(), 4, 200),
+        ("round-robin", RoundRobin(), 4, 2000),
+        ("round-robin", RoundRobin(), 10, 2000),
+        ("round-robin", RoundRobin(), 100, 10_000),
+        ("least-request", LeastRequest(), 10, 2000),
+        ("random(2)", RandomPick(2), 10, 2000),
+        ("hash source", Hash("source"), 10, 2000),
+        ("hash bounded", Hash("source", bounded_load=1.25), 10, 2000),
+    ]
+    for name, policy, servers, rps in cases:
+        rate = best(lambda n=servers, r=rps, p=policy: played(n, r, p, wanted.requests), wanted.rounds)  # type: ignore[misc]
+        print(f"{name:<16}{servers:>8}{rps:>7.0f}{rate:>13,.0f}{f'{rate / rps:,.0f} x':>14}", flush=True)
+    ours = best(lambda: queue_of_levelhead(wanted.requests), wanted.rounds)
+    print(f"\nM/G/8 at a load of 0.8: {ours:,.0f} requests/s")
+    if importlib.util.find_spec("simpy") is None:
+        print("SimPy is not installed here, so there is nothing to compare with (pip install simpy)")
+        return
+    simpy = importlib.import_module("simpy")
+    theirs = best(lambda: queue_of_simpy(simpy, wanted.requests), wanted.rounds)
+    print(f"the same in SimPy {simpy.__version__}: {theirs:,.0f} requests/s, ratio {ours / theirs:.1f}")
+
+
+if __name__ == "__main__":
+    main()
