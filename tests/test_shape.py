@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import levelhead
-from levelhead import detect, diagnose, mitigate
+from levelhead import diagnose, mitigate
 from levelhead.cli import COMMANDS
+from levelhead.detect.base import Kind
 
 ROOT = Path(levelhead.__file__).parent
 MODULES = sorted(p for p in ROOT.rglob("*.py") if "migrations" not in p.parts)
@@ -59,7 +60,7 @@ def test_every_family_file_is_listed(folder: str, listed: set[str]) -> None:
 
 def test_names_are_kebab_case() -> None:
     names = [c.name for c in diagnose.CAUSES] + [m.name for m in mitigate.MITIGATIONS]
-    names += [kind.value for kind in detect.Kind] + [c.name for c in COMMANDS]
+    names += [kind.value for kind in Kind] + [c.name for c in COMMANDS]
 
     assert [n for n in names if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", n)] == []
 
