@@ -5,22 +5,10 @@ Arrays have one entry per server, in the order of `pool.servers`, and sum to 1 w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from levelhead.model import Admin, Fleet, Hash, Pool
-from levelhead.telemetry import Codes, Floats, Health, Layout, Standing, known_or
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The busiest server after a change: its share, its rate, and how many times its rate of now that is."""
-
-    server: str
-    share: float
-    rate: float
-    growth: float
+from levelhead.telemetry import Codes, Floats, Health, Layout, Standing
 
 
 def intended(pool: Pool) -> Floats:
@@ -86,22 +74,9 @@ def shares_by_row(fleet: Fleet, layout: Layout) -> tuple[Floats, Floats]:
     return meant, must
 
 
-def busiest(pool: Pool, unfit: frozenset[str], rate: float, now: Floats) -> Load:
-    """The server that grows most if the pool serves `rate` requests/s without the unfit ones; `now` are shares."""
-    ready = np.asarray([s.admin is Admin.READY and s.name not in unfit for s in pool.servers])
-    after = _normalised(np.where(ready, [s.weight for s in pool.servers], 0.0))
-    growth = np.where(after > 0, after / np.maximum(known_or(now), 1e-3), 0.0)
-    worst = int(np.argmax(np.where(after > 0, after * _per_capacity(pool), 0.0)))
-    return Load(pool.servers[worst].name, float(after[worst]), float(after[worst] * rate), float(growth[worst]))
-
-
 def moves_by_key(pool: Pool) -> bool:
     """Whether one client's requests go to one server, so that clients rather than requests are spread."""
     return pool.affinity_cookie is not None or isinstance(pool.policy, Hash)
-
-
-def _per_capacity(pool: Pool) -> Floats:
-    return np.asarray([1.0 / s.capacity if s.capacity else 1.0 for s in pool.servers])
 
 
 def _normalised(wish: Floats) -> Floats:

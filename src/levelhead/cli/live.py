@@ -13,7 +13,6 @@ from rich.text import Text
 
 from levelhead.cli import screen
 from levelhead.cli.base import safe, talk
-from levelhead.incident import Incident
 from levelhead.plane.status import PoolStatus, ServerStatus
 from levelhead.stage import Frame
 
@@ -141,8 +140,3 @@ def _cut(text: str, room: int) -> str:
 def _time(seconds: float) -> str:
     whole = max(int(seconds), 0)
     return f"{whole // 60:02d}:{whole % 60:02d}"
-
-
-def open_incident(incidents: tuple[Incident, ...]) -> Incident | None:
-    """The incident that is open, if one is."""
-    return next((i for i in incidents if i.open), None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from levelhead import predict
 from levelhead.control.base import State
-from levelhead.model import Fleet, Pool, Revision
+from levelhead.model import Pool, Revision
 from levelhead.plane.status import PoolStatus, ServerStatus, Status
 from levelhead.telemetry import Floats, Health, Layout, Records, Standing
 
@@ -102,8 +102,3 @@ def _quantiles(records: Sequence[Records], rows: range) -> tuple[float | None, f
         return None, None
     p50, p99 = np.quantile(latencies, [0.5, 0.99])
     return float(p50), float(p99)
-
-
-def summary(fleet: Fleet) -> str:
-    """The fleet in a line: pools and how many servers each has."""
-    return ", ".join(f"{p.name} ({len(p.servers)} servers, {p.policy.kind})" for p in fleet.pools)
