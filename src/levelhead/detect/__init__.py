@@ -321,11 +321,12 @@ def _check_signals(state: Detection, tick: Tick) -> list[Signal]:
 
 
 def _refused_signals(state: Detection, tick: Tick) -> list[Signal]:
-    return _pools_on(
-        state, state.refused, Kind.REFUSED,
-        lambda i: f"the proxy answered {known_or(tick.pool.refused)[i] / tick.seconds:.0f} requests/s itself, "
-                  "because no server or no place in the queue was free",
-    )  # fmt: skip
+    def say(i: int) -> str:
+        refused = float(known_or(tick.pool.refused)[i]) / tick.seconds
+        how_many = f"{refused:.0f} requests/s" if refused >= 1 else "some requests"
+        return f"the proxy refuses {how_many}: no server, or no place in the queue, is free for them"
+
+    return _pools_on(state, state.refused, Kind.REFUSED, say)
 
 
 def _harm_signals(state: Detection, tick: Tick) -> list[Signal]:
