@@ -14,6 +14,7 @@ from levelhead.control.base import (
     Outcome,
     Put,
     Reply,
+    Report,
     Resolve,
     Revise,
     RollBack,
@@ -110,6 +111,7 @@ def test_people_write_into_the_incident() -> None:
     first = day.incidents["INC-1"]
     assert first.acknowledged_by == "ann"
     assert first.phase is Phase.RESOLVED
+    assert first.clocks.recovered is None, "closing it did not make users well"
     assert [e.text for e in first.entries if e.who == "ann"] == ["acknowledged: because", "called the team", "we know"]
 
 
@@ -162,6 +164,20 @@ def test_without_telemetry_a_new_configuration_and_a_roll_back_still_go_through(
     effects = blind(day, (revise, back)).effects
 
     assert [e.order for e in effects if isinstance(e, Put)] == ["a", "b"]
+
+
+def test_a_change_that_the_engine_refuses_is_no_action_taken() -> None:
+    day = Day()
+    day.until(17)
+    revise = Order("a", BEGAN, "ann", "", Revise(replace(day.fleet, client="header:X"), "text"))
+    at, waiting = BEGAN + day.at, blind(day, (revise,)).state
+    report = View(at, Missing(at, "later"), day.revisions, reports=(Report("a", None, "the address is in use"),))
+
+    incident = control.step(waiting, report).state.pool("web").incident
+
+    assert incident is not None
+    assert [a.effect for a in incident.actions] == ["failed: the address is in use"]
+    assert (incident.phase, incident.clocks.acted) == (Phase.IDENTIFIED, None)
 
 
 def test_the_death_of_the_proxy_is_an_incident() -> None:

@@ -184,8 +184,10 @@ class _Page:
                 return f"{begin} until now, {_span(self.at - clocks.fault)} so far."
             return f"{begin} until an unknown time."
         over = self._clock(end) if self._day(end) == self._day(clocks.fault) else self._moment(end)
-        watched = " Users are well; it is being watched that it stays so." if self.incident.open else ""
-        return f"{begin} to {over} ({_span(end - clocks.fault)}).{watched}"
+        after = " Users are well; it is being watched that it stays so." if self.incident.open else ""
+        if clocks.recovered is None:
+            after = " It was closed then; users had not been seen well again."
+        return f"{begin} to {over} ({_span(end - clocks.fault)}).{after}"
 
     def _impact(self) -> str:
         harm = self.incident.harm

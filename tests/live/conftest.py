@@ -120,7 +120,8 @@ async def load(port: int, clients: int, until: asyncio.Event, path: str = "/", m
     """Keep-alive clients that ask without a pause until they are told to stop; each request has an id of its own."""
 
     async def one(number: int) -> list[Answer]:
-        client, answers = Client(port), []
+        client = Client(port)
+        answers: list[Answer] = []
         while not until.is_set():
             answers.append(await client.ask(path, method, x_id=f"{number}-{len(answers)}"))
             if answers[-1].status == 0:

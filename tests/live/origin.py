@@ -1,8 +1,9 @@
 """A tiny real HTTP server for live tests, in a process of its own: `python tests/live/origin.py NAME JOURNAL PORT`.
 
-It prints its port, then answers every request with its name, and writes `METHOD PATH ID` to JOURNAL before it does, so
-that what was executed is known after a kill. Paths: /sleep/SECONDS, /status/CODE, /close (reads the request, then closes
-without an answer), /health (answers what the file JOURNAL.health says, else 200; not written down).
+It prints its port, then answers every request with its name, and writes `METHOD PATH ID` to JOURNAL before it does,
+so that what was executed is known after a kill. Paths: /sleep/SECONDS, /status/CODE, /close (reads the request, then
+closes without an answer), /headers (answers those it got), /health (answers what the file JOURNAL.health says, else
+200; not written down).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ async def serve(name: str, journal: int, health: Path, reader: asyncio.StreamRea
             await reader.readexactly(int(fields.get("content-length", "0")))
             status, body = 200, name
             if path == "/health":
-                status = int(health.read_text()) if health.exists() else 200
+                status = health_of(health)
             else:
                 os.write(journal, f"{method} {path} {fields.get('x-id', '-')}\n".encode())
             if path == "/close":
@@ -40,6 +41,10 @@ async def serve(name: str, journal: int, health: Path, reader: asyncio.StreamRea
         return
     finally:
         out.close()
+
+
+def health_of(file: Path) -> int:
+    return int(file.read_text()) if file.exists() else 200
 
 
 async def main() -> None:

@@ -196,6 +196,33 @@ def test_a_refused_fleet_leaves_the_old_one_in_force(folder: Path, binary: Binar
     asyncio.run(check())
 
 
+def test_a_listener_takes_another_address_on_its_port(folder: Path, binary: Binary, backends: Backends) -> None:
+    async def check() -> None:
+        port = free_port()
+        fleet = fleet_of(port, backends(1))
+        wide = replace(fleet, listeners=(replace(fleet.listeners[0], host="0.0.0.0"),))
+        async with running(folder, binary, fleet) as engine:
+            for wanted in (wide, fleet):
+                applied = await engine.apply(wanted)
+
+                assert (applied.mechanism, "bind" in applied.because) == ("reload", True)
+                assert failures(await ask(port, 5)) == []
+
+    asyncio.run(check())
+
+
+def test_a_proxy_that_does_not_run_cannot_be_changed(folder: Path, binary: Binary, backends: Backends) -> None:
+    async def check() -> None:
+        fleet = fleet_of(free_port(), backends(1))
+        async with running(folder, binary, fleet) as engine:
+            os.kill(process.owned(folder / "haproxy.cfg")[0].pid, signal.SIGKILL)
+            await until(lambda: _dead(engine))
+            with pytest.raises(EngineError, match="not running"):
+                await engine.apply(edit(fleet, "s1", weight=3))
+
+    asyncio.run(check())
+
+
 def test_of_many_changes_at_once_the_newest_is_made(folder: Path, binary: Binary, backends: Backends) -> None:
     async def check() -> None:
         port, servers = free_port(), backends(2)
@@ -253,7 +280,7 @@ def test_after_it_is_stopped_nothing_is_left(folder: Path, binary: Binary, backe
         await engine.close(stop=True)
 
         assert process.owned(folder / "haproxy.cfg") == ()
-        left = {p.name for p in folder.iterdir()}
+        left = set(os.listdir(folder))
         assert left == {"haproxy.cfg", "haproxy.cfg.last-good", "haproxy.log", "engine.json"}
         assert not engine.alive()
         with pytest.raises(EngineError, match="never started"):
@@ -295,11 +322,12 @@ def test_records_are_all_of_few_requests(folder: Path, binary: Binary, backends:
         port, servers = free_port(), backends(2)
         fleet = replace(fleet_of(port, servers), client="header:x-user")
         async with running(folder, binary, fleet) as engine:
-            got: list[Records] = []
+            got = []
             for path in ("/", "/status/404", "/status/503", "/close", "/sleep/0.05"):
-                await ask(port, 2, path, "POST", x_user=f"user {path}")
+                for _ in range(2):
+                    await ask(port, 1, path, "POST", x_user=f"user {path}")
                 await sampled(engine)
-                await until(lambda: _collected(engine, got, 2))
+                got.append(await _recorded(engine, 2))
             read = [(r.status.tolist(), set(r.row.tolist()), set(r.client), r.weight) for r in got]
 
             assert [statuses for statuses, *_ in read] == [[200] * 2, [404] * 2, [503] * 2, [502] * 2, [200] * 2]
@@ -307,7 +335,8 @@ def test_records_are_all_of_few_requests(folder: Path, binary: Binary, backends:
             assert [c for _, _, c, _ in read][:2] == [{"user /"}, {"user /status/404"}]
             assert {weight for *_, weight in read} == {1.0}
             assert engine.malformed_records == 0
-            assert 50 <= got[-1].latency_ms.min() and got[0].latency_ms.max() < 50
+            assert got[-1].latency_ms.min() >= 50
+            assert got[0].latency_ms.min() < got[-1].latency_ms.min()
 
     asyncio.run(check())
 
@@ -339,6 +368,20 @@ def test_records_keep_to_their_target_at_a_high_rate(folder: Path, binary: Binar
             assert engine.malformed_records == 0
             assert failures(answers) == []
             assert np.isfinite(end.requests).all()
+
+    asyncio.run(check())
+
+
+def test_a_surge_is_thinned_out_while_nobody_watches(folder: Path, binary: Binary, backends: Backends) -> None:
+    async def check() -> None:
+        port, servers = free_port(), backends(2)
+        async with running(folder, binary, fleet_of(port, servers), record_target_per_s=5.0) as engine:
+            answers = [a for part in await asyncio.gather(*(ask(port, 250) for _ in range(16))) for a in part]
+            records = engine.records()
+
+            assert failures(answers) == []
+            assert 20 <= len(records) <= 0.5 * len(answers)
+            assert len(records) * records.weight == pytest.approx(len(answers), rel=0.5)
 
     asyncio.run(check())
 
@@ -390,12 +433,20 @@ def test_names_are_looked_up_at_a_reload(folder: Path, binary: Binary, backends:
     asyncio.run(check())
 
 
-async def _collected(engine: HAProxyEngine, got: list[Records], count: int) -> bool:
-    records = engine.records()
-    if len(records):
-        got.append(records)
-        assert len(records) == count
-    return bool(len(records))
+async def _recorded(engine: HAProxyEngine, count: int) -> Records:
+    """So many records; one is written when its request is over, which may be after the user has the answer."""
+    parts: list[Records] = []
+
+    async def enough() -> bool:
+        parts.append(engine.records())
+        return sum(len(p) for p in parts) >= count
+
+    await until(enough)
+    parts = [p for p in parts if len(p)]
+    return Records(
+        np.concatenate([p.row for p in parts]), np.concatenate([p.status for p in parts]),
+        np.concatenate([p.latency_ms for p in parts]), tuple(c for p in parts for c in p.client), parts[0].weight,
+    )  # fmt: skip
 
 
 async def _is_down(engine: HAProxyEngine, row: int) -> bool:

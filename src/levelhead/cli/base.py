@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,8 +36,12 @@ def options(command: F) -> F:
 
 
 def talk(text: str) -> None:
-    """Says something to the person at the terminal; what data pipelines read is on stdout."""
-    click.echo(safe(text), err=True)
+    """Says something to the person at the terminal; what data pipelines read is on stdout.
+
+    A full disk behind it, or a terminal that was closed, is no reason to stop what is being talked about.
+    """
+    with suppress(OSError):
+        click.echo(safe(text), err=True)
 
 
 def safe(text: str) -> str:

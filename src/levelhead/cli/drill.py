@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
@@ -98,7 +99,7 @@ def play(call: Call, drill: str, seed: int | None, minutes: float, hints: bool) 
     instance = instances.named(INSTANCE, os.environ)
     with instance.owned():
         _forget(instance.directory)
-        _briefed(scenario, minutes)
+        _briefed(longer)
         pager = _Pager()
         stage = Stage(longer, mode="shadow", seed=seed, directory=instance.directory, look=pager.hear,
                       hidden=not hints, over=pager.over)  # fmt: skip
@@ -133,7 +134,8 @@ class _Pager:
         for incident in frame.incidents:
             phase = incident.phase.value
             if incident.id not in self._phases:
-                talk(f"\a{frame.at_s:6.1f} s  ALERT {incident.id}: {safe(_alert(incident))}")
+                _ring()
+                talk(f"{frame.at_s:6.1f} s  ALERT {incident.id}: {safe(_alert(incident))}")
                 talk("           you are on call: `levelhead status` in another terminal")
             elif self._phases[incident.id] != phase and phase in ("monitoring", "resolved"):
                 words = {"monitoring": "users are well again; watching", "resolved": "closed"}[phase]
@@ -146,15 +148,21 @@ class _Pager:
         return self._closed_at is not None and frame.at_s - self._closed_at >= self.AFTER_S
 
 
+def _ring() -> None:
+    if sys.stderr.isatty():
+        click.echo("\a", nl=False, err=True)
+
+
 def _alert(incident: Incident) -> str:
     """What a pager would say: the symptom, not the reason."""
     return next((e.text for e in incident.entries if e.kind == "symptom"), incident.title)
 
 
-def _briefed(scenario: Scenario, minutes: float) -> None:
+def _briefed(scenario: Scenario) -> None:
     talk(f"Drill {scenario.name}. You run a web application: {len(scenario.pool.servers)} servers behind HAProxy, "
          f"{scenario.users.count} users.")  # fmt: skip
-    talk(f"Sooner or later something goes wrong. You have {minutes:g} minutes. Ctrl-C ends the drill.")
+    span = f"{scenario.duration_s:g} seconds" if scenario.duration_s < 120 else f"{scenario.duration_s / 60:g} minutes"
+    talk(f"Sooner or later something goes wrong. You have {span}. Ctrl-C ends the drill.")
     talk("Your tools, in another terminal:")
     for command_line in (
         "levelhead status", "levelhead revision list", "levelhead incident show INC-1",
@@ -165,6 +173,7 @@ def _briefed(scenario: Scenario, minutes: float) -> None:
 
 def _debriefed(call: Call, scenario: Scenario, performance: Performance, seed: int | None) -> None:
     record = performance.record
+    talk("The drill is over. How would nobody, and Levelhead, have done? A moment ...")
     span = scenario.model_copy(update={"duration_s": max(round(performance.lasted_s), 1.0)})
     others: dict[str, Callable[[], DrillRecord]] = {
         "nobody": lambda: rehearse(span, mode="off", seed=seed).record,
@@ -174,7 +183,7 @@ def _debriefed(call: Call, scenario: Scenario, performance: Performance, seed: i
     if call.json:
         click.echo(to_json(record))
         return
-    compared(performance, beside)
+    compared(scenario.title, performance, beside)
 
 
 def _forget(directory: Path) -> None:

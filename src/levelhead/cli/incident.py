@@ -144,10 +144,11 @@ def _drawn(incident: Incident, out: Console) -> None:
     out.print()
     if incident.resolution:
         out.print(screen.line(f"resolved: {incident.resolution}"))
-    step = f"levelhead incident postmortem {incident.id}"
-    out.print(
-        screen.line(f"next     {step if not incident.open else f'levelhead incident ack {incident.id}, or {step}'}")
-    )
+    steps = f"levelhead incident postmortem {incident.id}"
+    if incident.open:
+        verb = "resolve" if incident.acknowledged_by else "ack"
+        steps = f"levelhead incident {verb} {incident.id}, or {steps}"
+    out.print(screen.line(f"next     {steps}"))
 
 
 def _acknowledged(incident: Incident) -> str:

@@ -19,6 +19,9 @@ from typing import Final
 from levelhead.errors import UnreachableError, UsageError
 
 DEFAULT: Final = "default"
+# Sockets go into the directory, and the kernel ends their paths at 107 bytes. HAProxy binds its own to a longer,
+# temporary name first.
+LONGEST: Final = 84
 _PROBE_S: Final = 1.0
 
 
@@ -54,6 +57,9 @@ class Instance:
     @contextmanager
     def owned(self) -> Iterator[None]:
         """Makes the directory this process's own for a while. UsageError while another process holds it."""
+        if (length := len(os.fsencode(self.directory))) > LONGEST:
+            what = f"{self.directory} is too long for the sockets in it ({length} bytes; {LONGEST} are possible)"
+            raise UsageError(what, next_step="set LEVELHEAD_HOME to a folder with a shorter path")
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = os.open(self.pid_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -123,7 +124,7 @@ async def _serve(call: Call, wanted: Wanted, instance: instances.Instance, store
     engine = HAProxyEngine(instance.directory)
     plane = Plane(
         settings=wanted.settings, source=wanted.source, engine=engine, store=store, file=wanted.file,
-        author=author(os.environ), spoken=_speaker(call),
+        author=author(os.environ), spoken=_speaker(call), told=_teller(call),
     )  # fmt: skip
     started = False
     try:
@@ -180,11 +181,22 @@ def _speaker(call: Call) -> Callable[[Outcome], None]:
         if meant == said or now - said_at < SAID_EVERY_S:
             return
         said_at, said = now, meant
-        if call.json:
-            _event({"event": "because", "at": time.time(), "because": outcome.because})
-        talk(f"{time.strftime('%H:%M:%SZ', time.gmtime())}  {outcome.because}")
+        _say(call, "because", outcome.because)
 
     return heard
+
+
+def _teller(call: Call) -> Callable[[str], None]:
+    """Says what became of a change, at once and always."""
+    return lambda text: _say(call, "change", text)
+
+
+def _say(call: Call, event: str, text: str) -> None:
+    if call.json:
+        # Whoever reads it may be gone: no reason to stop serving.
+        with contextlib.suppress(OSError):
+            _event({"event": event, "at": time.time(), event: text})
+    talk(f"{time.strftime('%H:%M:%SZ', time.gmtime())}  {text}")
 
 
 def _event(fields: dict[str, object]) -> None:

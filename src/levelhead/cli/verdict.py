@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import click
 
 from levelhead.cli import screen
 from levelhead.cli.base import safe
+from levelhead.control.base import LEVELHEAD
 from levelhead.drills.score import DrillRecord
 from levelhead.incident import Incident
-from levelhead.stage import Performance
+from levelhead.stage import SOMEBODY, Performance
+
+_NOT_YOU: Final = (LEVELHEAD, SOMEBODY)
 
 
 def judged(record: DrillRecord) -> None:
@@ -30,28 +34,67 @@ def judged(record: DrillRecord) -> None:
         click.echo(f"  - {sentence}")
 
 
-def compared(performance: Performance, beside: Mapping[str, DrillRecord]) -> None:
-    """A player's drill beside the same story with nobody and with Levelhead, rehearsed on the same seed."""
+def compared(truth: str, performance: Performance, beside: Mapping[str, DrillRecord]) -> None:
+    """A player's drill beside the same story with nobody and with Levelhead, rehearsed on the same seed.
+
+    `truth` is what really happened.
+    """
     yours = performance.record
     columns = {"you": yours, **beside}
     table = screen.table("", *columns)
     for i, (name, _) in enumerate(_rows(yours)):
         table.add_row(name, *(_rows(record)[i][1] for record in columns.values()))
-    table.add_row("acknowledged after", _acknowledged(performance), *("-" for _ in beside))
     screen.console().print(table)
-    click.echo("nobody and levelhead were rehearsed in the simulator with the same seed and length")
-    click.echo("what you did:")
-    done = [a for i in performance.incidents for a in i.actions]
-    for action in done:
-        click.echo(f"  {action.what} ({action.because}): {action.effect or 'effect not measured'}")
-    refused = [e for i in performance.incidents for e in i.entries if e.kind == "refusal" and e.who != "levelhead"]
-    for entry in refused:
-        click.echo(f"  refused: {safe(entry.text)}")
-    if not done and not refused:
-        click.echo("  nothing")
+    click.echo("times count from the fault; nobody and levelhead were rehearsed in the simulator, with the same seed "
+               "and for as long")  # fmt: skip
+    click.echo("\nwhat you did, in seconds after the alert:")
+    for line in _deeds(performance.incidents):
+        click.echo(safe(line))
+    click.echo(f"\n{_ending(performance.incidents)}")
+    click.echo(f"what really happened: {safe(truth)}")
     cause = yours.stories[0] if yours.stories else None
     if cause is not None:
-        click.echo(f"what it was: {cause.cause} ({'; '.join(cause.evidence_for)})")
+        click.echo(f"what Levelhead saw, and kept from you: {cause.cause} at {cause.probability:.0%}")
+        for sentence in cause.evidence_for:
+            click.echo(f"  - {safe(sentence)}")
+
+
+def _deeds(incidents: tuple[Incident, ...]) -> list[str]:
+    """What people did, in the order of time, each with what came of it."""
+    if not incidents:
+        return ["  nothing: there was no alert"]
+    alert = incidents[0].clocks.detected
+    deeds = sorted(((at, lines) for i in incidents for at, lines in _deeds_in(i)), key=lambda deed: deed[0])
+    told = [f"  {at - alert:6.1f}  {lines[0]}" if i == 0 else f"          {line}"
+            for at, lines in deeds for i, line in enumerate(lines)]  # fmt: skip
+    return told or ["  nothing"]
+
+
+def _deeds_in(incident: Incident) -> Iterator[tuple[float, list[str]]]:
+    for action in incident.actions:
+        if action.who not in _NOT_YOU:
+            yield action.at, [action.what, f"why: {action.because}", f"effect: {action.effect or 'not measured'}"]
+    for entry in incident.entries:
+        if entry.who in _NOT_YOU:
+            continue
+        match entry.kind:
+            case "refusal":
+                wanted, _, against = entry.text.removeprefix(f"{entry.who} wanted to ").partition("; refused: ")
+                yield entry.at, [f"refused: {wanted}", f"because: {against}"]
+            case "acknowledgement":
+                yield entry.at, [f"{incident.id} {entry.text}"]
+            case "note":
+                yield entry.at, [f"noted: {entry.text}"]
+            case "resolution":
+                well = "" if incident.clocks.recovered is not None else " (users were not well)"
+                yield entry.at, [f"{incident.id} closed{well}: {entry.text}"]
+            case _:
+                continue
+
+
+def _ending(incidents: tuple[Incident, ...]) -> str:
+    left = [i.id for i in incidents if i.open]
+    return f"at the end {', '.join(left)} was still open" if left else "at the end no incident was open"
 
 
 def _rows(record: DrillRecord) -> list[tuple[str, str]]:
@@ -61,20 +104,13 @@ def _rows(record: DrillRecord) -> list[tuple[str, str]]:
         return "never" if at is None or clocks.fault is None else f"{at - clocks.fault:.1f} s"
 
     return [
-        ("detected after", after(clocks.detected)),
-        ("acted after", after(clocks.acted)),
+        ("alert after", after(clocks.detected)),
+        ("first action after", after(clocks.acted)),
         ("users well again after", after(clocks.recovered)),
-        ("users harmed", f"{harm.users_harmed} of {harm.users_total}"),
-        ("requests harmed", f"{harm.requests_harmed} of {harm.requests_total}"),
+        ("users harmed", _part(harm.users_harmed, harm.users_total)),
+        ("requests harmed", _part(harm.requests_harmed, harm.requests_total)),
     ]
 
 
-def _acknowledged(performance: Performance) -> str:
-    times = [_seconds(i) for i in performance.incidents]
-    known = [t for t in times if t is not None]
-    return f"{known[0]:.1f} s after the alert" if known else "never"
-
-
-def _seconds(incident: Incident) -> float | None:
-    at = next((e.at for e in incident.entries if e.kind == "acknowledgement"), None)
-    return None if at is None else at - incident.clocks.detected
+def _part(harmed: int, total: int) -> str:
+    return f"{harmed} of {total} ({harmed / total:.1%})" if total else "none were sent"

@@ -28,7 +28,7 @@ from levelhead.control.base import (
 )
 from levelhead.control.cases import case_of, known, unknown_case
 from levelhead.control.orders import ordered
-from levelhead.control.pools import opened, pool_turn, reported
+from levelhead.control.pools import opened, pool_turn, reported, taken_up
 from levelhead.control.turn import Turn
 from levelhead.detect.base import Signal
 from levelhead.diagnose.base import Case
@@ -55,7 +55,7 @@ class _Scene:
 
 def begin(incidents: tuple[Incident, ...], good: tuple[int, ...], next_incident: int) -> State:
     """The state of a control plane that starts, with the incidents an earlier one left open."""
-    pools = tuple((i.pool, PoolState(incident=i)) for i in incidents if i.open)
+    pools = tuple((i.pool, taken_up(i)) for i in incidents if i.open)
     return State(pools=pools, good=good, next_incident=next_incident)
 
 

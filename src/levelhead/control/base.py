@@ -160,9 +160,10 @@ class Doing:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """An action whose effect is still to be measured, and how things stood before it."""
+    """An action whose effect is still to be measured, the ticket of its `Put`, and how things stood before it."""
 
     action: int
+    ticket: str
     due: float
     before: str
 

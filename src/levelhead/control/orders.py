@@ -95,7 +95,8 @@ def _rolled_back(turn: Turn, order: Order, to: int | None, revisions: tuple[Revi
     good = turn.situation.good
     found = good if to is None else next((r for r in revisions if r.number == to), None)
     if found is None:
-        missing = "no revision is known to have served well" if to is None else f"there is no revision {to}"
+        missing = "no revision is known to have served well yet: name one with --to"
+        missing = missing if to is None else f"there is no revision {to}"
         return turn.wanting(Reply(order.id, False, missing, (missing,)))
     if found.number == turn.situation.current:
         text = f"revision {found.number} is in force already: nothing to do"
@@ -123,7 +124,7 @@ def _noted_action(turn: Turn, order: Order, text: str, why: str = "", plan: str 
     if clocks.acted is None:
         turn = turn.having(replace(turn.incident, clocks=replace(clocks, acted=turn.at)))
     index = len(turn.incident.actions) - 1
-    watch = Watch(index, turn.at + MEASURED_AFTER_S, standing(turn.case))
+    watch = Watch(index, order.id, turn.at + MEASURED_AFTER_S, standing(turn.case))
     # A person has taken over: whatever Levelhead was verifying is theirs now.
     state = replace(turn.state, watching=(*turn.state.watching, watch), doing=None, proposal=None)
     turn = turn.remembering(state)

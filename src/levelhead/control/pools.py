@@ -11,7 +11,7 @@ from levelhead.control.turn import Turn, standing
 from levelhead.detect.base import Kind, Signal
 from levelhead.diagnose import CERTAIN_ENOUGH, diagnose, title
 from levelhead.diagnose.base import NONE_OF_THESE, Case, Story
-from levelhead.incident import Action, Clocks, Incident, Phase, may, written
+from levelhead.incident import Action, Clocks, Incident, Phase, may, moved, written
 from levelhead.mitigate.base import Plan, Refusal
 from levelhead.model import Mode
 
@@ -70,16 +70,30 @@ def calm_sentence(case: Case) -> str:
 
 
 def reported(turn: Turn, report: Report) -> Turn:
-    """What the engine made of this pool's plan."""
+    """What the engine made of a change that this pool's incident tells of."""
     doing = turn.state.doing
+    if report.revision is None:
+        return _not_done(turn, report)
     if doing is None or doing.ticket != report.ticket:
         return turn
-    if report.revision is None:
-        turn = turn.remembering(replace(turn.state, doing=None, hands_off_until=turn.at + COOLDOWN_S))
-        turn = turn.writing("effect", f"{doing.plan.name} failed: {report.text}")
-        turn = turn.amending(doing.action, effect=f"failed: {report.text}")
-        return turn.moving("failed") if may(turn.incident, "failed") else turn
     return turn.remembering(replace(turn.state, doing=replace(doing, applied_at=turn.at)))
+
+
+def _not_done(turn: Turn, report: Report) -> Turn:
+    """An action, whoever took it, that the engine refused or failed: nothing has changed, and nothing is measured."""
+    state = turn.state
+    index = next((w.action for w in state.watching if w.ticket == report.ticket), None)
+    if state.doing is not None and state.doing.ticket == report.ticket:
+        index = state.doing.action
+        state = replace(state, doing=None, hands_off_until=turn.at + COOLDOWN_S)
+    if index is None:
+        return turn
+    left = tuple(w for w in state.watching if w.ticket != report.ticket)
+    turn = turn.remembering(replace(state, watching=left)).amending(index, effect=f"failed: {report.text}")
+    turn = turn.writing("effect", f"{turn.incident.actions[index].what} failed: {report.text}")
+    acted = min((a.at for a in turn.incident.actions if not a.effect.startswith("failed")), default=None)
+    turn = turn.having(replace(turn.incident, clocks=replace(turn.incident.clocks, acted=acted)))
+    return turn.moving("failed") if may(turn.incident, "failed") else turn
 
 
 def opened(turn: Turn, symptom: str, fault: float) -> Turn:
@@ -91,6 +105,16 @@ def opened(turn: Turn, symptom: str, fault: float) -> Turn:
     state = PoolState(incident=incident, lately=turn.state.lately, forced=turn.state.forced)
     turn = replace(turn.remembering(harm.opened(state, fault)), incidents=turn.incidents + 1)
     return turn.wanting(Tell(turn.incident, "opened", symptom))
+
+
+def taken_up(incident: Incident) -> PoolState:
+    """An incident that an earlier control plane left open. What it wrote is not written again; what it did and could
+    not verify any more counts as not having helped, so that it is looked at anew."""
+    said = {entry.text for entry in incident.entries} | {f"refuted/{story.cause}" for story in incident.refuted}
+    said |= {f"story/{story.cause}/{','.join(story.servers)}" for story in incident.stories[:1]}
+    if incident.phase is Phase.MITIGATING and incident.actions and incident.actions[-1].who == LEVELHEAD:
+        incident = moved(incident, "failed")
+    return PoolState(incident=incident, said=frozenset(said))
 
 
 def _noticed(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
@@ -196,7 +220,7 @@ def acted(turn: Turn, plan: Plan, who: str) -> Turn:
         turn = turn.having(replace(turn.incident, clocks=replace(clocks, acted=turn.at)))
     index = len(turn.incident.actions) - 1
     doing = Doing(plan, ticket, turn.at, index)
-    watch = Watch(index, turn.at + MEASURED_AFTER_S, before)
+    watch = Watch(index, ticket, turn.at + MEASURED_AFTER_S, before)
     state = replace(turn.state, doing=doing, proposal=None, watching=(*turn.state.watching, watch))
     put = Put(ticket, step.target, LEVELHEAD, f"{plan.name}: {step.sentence}", restores=plan.restores)
     turn = replace(turn.remembering(state), tickets=turn.tickets + 1)
@@ -277,9 +301,9 @@ def _calmed(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
 
 
 def resolved(turn: Turn, text: str, who: str) -> Turn:
-    """Closes the incident with what ended it."""
+    """Closes the incident with what ended it. Whoever closes it while users suffer does not make them well."""
     clocks = turn.incident.clocks
-    recovered = turn.at if clocks.recovered is None else clocks.recovered
+    recovered = turn.state.calm_since if clocks.recovered is None else clocks.recovered
     clocks = replace(clocks, resolved=turn.at, recovered=recovered)
     turn = turn.writing("resolution", text, who)
     return turn.having(replace(turn.incident, clocks=clocks, resolution=text)).moving("resolved")
@@ -304,7 +328,7 @@ def _sentence(turn: Turn) -> str:
         case Phase.INVESTIGATING:
             return f"{pool}: investigating: {last}"
         case Phase.IDENTIFIED:
-            return f"{pool}: {incident.cause}: {last}"
+            return f"{pool}: {incident.cause or 'no cause yet'}: {last}"
         case Phase.MITIGATING:
             return f"{pool}: {incident.actions[-1].what if incident.actions else 'acting'}; measuring the effect"
         case Phase.MONITORING:

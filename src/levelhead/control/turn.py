@@ -53,7 +53,7 @@ class Turn:
     def writing_once(self, kind: EntryKind, text: str, key: str = "") -> Turn:
         """Writes it unless the same key (or text) was written in this incident before."""
         key = key or text
-        if key in self.state.said:
+        if key in self.state.said or text in self.state.said:
             return self
         return self.remembering(replace(self.state, said=self.state.said | {key})).writing(kind, text)
 

@@ -14,7 +14,8 @@ def facts(
 ) -> Facts:  # fmt: skip
     """The facts of a drill that began at `began` (Unix seconds); `noticed` is the first signal, if there was one.
 
-    Stories and clocks are those of the first incident after the fault; actions those of all of them.
+    Stories and clocks are those of the first incident after the fault; actions those of all of them. Users are well
+    again when the last of them has ended for them.
     """
     fault = fault_s(scenario)
     relevant = [i for i in incidents if fault is not None and i.clocks.detected - began >= fault - 1.0]
@@ -27,7 +28,9 @@ def facts(
     if first is not None:
         c = first.clocks
         detected = c.detected if noticed is None else min(c.detected, noticed)
-        clocks = Clocks(fault, since(detected), since(c.diagnosed), since(c.acted), since(c.recovered))
+        well = [i.clocks.recovered for i in relevant]
+        recovered = None if None in well else max(at for at in well if at is not None)
+        clocks = Clocks(fault, since(detected), since(c.diagnosed), since(c.acted), since(recovered))
         known = {s.cause for s in first.stories}
         told = (*first.stories, *(s for s in first.refuted if s.cause not in known))
         stories = [StoryLine(s.cause, s.probability, s.pro, s.contra) for s in told]

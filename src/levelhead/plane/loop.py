@@ -47,6 +47,8 @@ from levelhead.telemetry import Missing, Records, Sample
 
 TICK_S = 0.25
 FILE_LOOK_S = 1.0
+# What could not be written is tried again so often.
+AGAIN_S = 1.0
 # Latencies shown are of so many seconds.
 SHOWN_S = 5.0
 # A proxy that dies again and again is started again at most this often.
@@ -63,17 +65,19 @@ def _incident_json() -> TypeAdapter[Incident]:
 class Plane:
     """One control plane over one engine.
 
-    `source` is the text the settings came from; `spoken` is called with the outcome of every tick.
+    `source` is the text the settings came from; `spoken` is called with the outcome of every tick, `told` with what
+    became of changes: who looks at the terminal wants to know at once.
     """
 
     def __init__(
         self, *, settings: Settings, source: str, engine: Engine, store: Store, file: Path | None = None,
         author: str = "levelhead", spoken: Callable[[Outcome], None] | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self._settings, self._source, self._author = settings, source, author
         self._engine, self._store = engine, store
         self._watch = FileWatch(file, source) if file is not None else None
-        self._spoken = spoken
+        self._spoken, self._told = spoken, told
         self._state = State()
         self._because = "starting"
         self._revisions: tuple[Revision, ...] = ()
@@ -92,7 +96,10 @@ class Plane:
         self._restart_at = 0.0
         self._patience_s = 0.0
         self._looked_at = 0.0
-        self._unwritten = ""
+        self._unwritten: dict[str, Callable[[], None]] = {}
+        self._unkept: dict[str, Incident] = {}
+        self._unwell = ""
+        self._written_at = 0.0
         self._broken: BaseException | None = None
 
     # What people and pages may ask (plane.base.Face).
@@ -120,7 +127,7 @@ class Plane:
         return drawn(
             at=self.now(), because=self._because, engine=f"{caps.engine} {caps.version}", alive=self._engine.alive(),
             state=self._state, revision=self._revisions[-1], records=tuple(self._records),
-            notes=tuple(note for note in (self._note, self._unwritten) if note),
+            notes=tuple(note for note in (self._note, self._unwell) if note),
         )  # fmt: skip
 
     def revisions(self, limit: int) -> tuple[tuple[Revision, bool], ...]:
@@ -134,7 +141,7 @@ class Plane:
         for _, pool in self._state.pools:
             if pool.incident is not None and pool.incident.id == incident_id:
                 return pool.incident
-        return _incident_json().validate_json(self._store.incident(incident_id))
+        return self._kept(incident_id)
 
     # Life.
 
@@ -174,6 +181,7 @@ class Plane:
         for task in self._tasks:
             task.cancel()
         self._keep_open_incidents()
+        self._write_down()
         await self._engine.close(stop=stop_proxy)
 
     async def tick(self) -> Outcome:
@@ -181,6 +189,8 @@ class Plane:
         if self._broken is not None:
             raise self._broken
         self._look_at_file()
+        if self._unwell and time.monotonic() - self._written_at >= AGAIN_S:
+            self._write_down()
         sample = await self._sampled()
         records = self._engine.records()
         self._records.append(records)
@@ -242,7 +252,7 @@ class Plane:
             return
         away = self.now() - self._dead_since
         self._dead_since = None
-        text = f"it serves again after {away:.2f} s ({applied.because})"
+        text = f"it serves again after {away:.2f} s ({applied.because}); requests meanwhile failed and are in no count"
         self._events.append(EngineEvent(self.now(), text, harmful=False))
 
     def _look_at_file(self) -> None:
@@ -257,7 +267,7 @@ class Plane:
                               Revise(settings.fleet, source))  # fmt: skip
                 self._orders.append(order)
             case Faulty(why):
-                self._note = f"refused, the old configuration stays: {why}"
+                self._refused(why)
             case None:
                 return
 
@@ -275,7 +285,8 @@ class Plane:
             case Reply(order, accepted, text, objections):
                 self._answer(order, Answer(accepted, text, objections))
             case MarkGood(number):
-                self._recorded(lambda: self._store.mark_good(number, self.now()))
+                good_at = self.now()
+                self._recorded(f"good {number}", lambda: self._store.mark_good(number, good_at))
 
     async def _put(self, put: Put) -> None:
         """Brings a fleet into force and makes it a revision."""
@@ -292,12 +303,12 @@ class Plane:
         self._reports.append(Report(put.ticket, None, error.what))
         self._failed(put.order, error)
         if put.order not in self._waiting:
-            self._note = f"refused, the old configuration stays: {error.what}"
+            self._refused(error.what)
 
     def _now_in_force(self, put: Put, applied: Applied) -> None:
         number = self._revisions[-1].number + 1
         revision = Revision(number, put.fleet, put.author, self.now(), put.why, put.source)
-        self._recorded(lambda: self._store.add_revision(revision))
+        self._recorded(f"revision {number}", lambda: self._store.add_revision(revision))
         self._revisions = (*self._revisions[-HISTORY + 1 :], revision)
         text = f"revision {number} in force by {applied.mechanism} after {applied.took_s * 1000:.0f} ms"
         if applied.mechanism == "reload":
@@ -307,6 +318,16 @@ class Plane:
             self._note = f"revision {number} restores {put.restores}; the file on disk may say otherwise"
         self._reports.append(Report(put.ticket, number, text))
         self._answer(put.order, Answer(True, text, (), number))
+        self._tell_at_once(f"{text}, by {put.author}: {put.why}")
+
+    def _refused(self, why: str) -> None:
+        """A change that nobody waits for an answer about: the status says it until there is a better one."""
+        self._note = f"refused, the old configuration stays: {why}"
+        self._tell_at_once(self._note)
+
+    def _tell_at_once(self, text: str) -> None:
+        if self._told is not None:
+            self._told(text)
 
     def _answer(self, order: str, answer: Answer) -> None:
         future = self._waiting.get(order)
@@ -332,7 +353,7 @@ class Plane:
         turn = self._turns.setdefault(target.name, asyncio.Lock())
         async with turn:
             (delivery,) = await notify.deliver((target,), notice)
-        self._recorded(lambda: self._store.keep_notice(notice, delivery))
+        self._recorded(f"notice {target.name} {delivery.at}", lambda: self._store.keep_notice(notice, delivery))
         outcome = "sent" if delivery.ok else f"not sent ({delivery.error})"
         tries = f" at attempt {delivery.attempts}" if delivery.attempts > 1 else ""
         text = f"notice to {delivery.target} {outcome}{tries}: {notice.kind}: {notice.text}"
@@ -343,16 +364,25 @@ class Plane:
         if any(p.incident is not None and p.incident.id == sent.incident for _, p in self._state.pools):
             self._sent.append(sent)
             return
-        incident = _incident_json().validate_json(self._store.incident(sent.incident))
-        self._keep(written(incident, sent.at, "notice", sent.text))
+        self._keep(written(self._kept(sent.incident), sent.at, "notice", sent.text))
 
     def _keep(self, incident: Incident) -> None:
+        self._unkept[incident.id] = incident
+        self._recorded(f"incident {incident.id}", lambda: self._store_incident(incident.id))
+
+    def _store_incident(self, incident_id: str) -> None:
+        incident = self._unkept[incident_id]
         summary = IncidentSummary(
             id=incident.id, pool=incident.pool, opened_at=incident.clocks.detected,
             closed_at=incident.clocks.resolved, phase=incident.phase.value, title=incident.title,
         )  # fmt: skip
-        record = _incident_json().dump_json(incident)
-        self._recorded(lambda: self._store.keep_incident(summary, record))
+        self._store.keep_incident(summary, _incident_json().dump_json(incident))
+        del self._unkept[incident_id]
+
+    def _kept(self, incident_id: str) -> Incident:
+        """The newest record of an incident that is not open any more; KeyError for one that never was."""
+        waiting = self._unkept.get(incident_id)
+        return waiting or _incident_json().validate_json(self._store.incident(incident_id))
 
     def _keep_open_incidents(self) -> None:
         for _, pool in self._state.pools:
@@ -369,13 +399,25 @@ class Plane:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken = error
 
-    def _recorded(self, write: Callable[[], None]) -> None:
-        """Writes to the store. A full disk must not stop the loop: it is said, and the next write is tried again."""
-        try:
-            write()
-            self._unwritten = ""
-        except StoreError as error:
-            self._unwritten = f"the record cannot be written: {error.what}"
+    def _recorded(self, what: str, write: Callable[[], None]) -> None:
+        """Writes to the store. A full disk must not stop the loop: it is said, and tried again until it is written."""
+        self._unwritten[what] = write
+        if not self._unwell:
+            self._write_down()
+
+    def _write_down(self) -> None:
+        """What is still to be written, oldest first, up to the first failure; that one goes to the end."""
+        self._written_at = time.monotonic()
+        while self._unwritten:
+            what = next(iter(self._unwritten))
+            write = self._unwritten.pop(what)
+            try:
+                write()
+            except StoreError as error:
+                self._unwritten[what] = write
+                self._unwell = f"the record cannot be written: {error.what}"
+                return
+        self._unwell = ""
 
     # Starting.
 
@@ -393,5 +435,5 @@ class Plane:
         return shipped is not None and shipped.source == self._source
 
     def _left_open(self) -> tuple[Incident, ...]:
-        open_ones = [s for s in self._store.incidents(HISTORY) if s.closed_at is None]
+        open_ones = self._store.incidents(HISTORY, only_open=True)
         return tuple(_incident_json().validate_json(self._store.incident(s.id)) for s in open_ones)

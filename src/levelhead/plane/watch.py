@@ -42,10 +42,11 @@ class FileWatch:
             stamp = (stat.st_mtime_ns, stat.st_size)
             if stamp == self._stamp:
                 return None
-            text = self._path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            # What is no text is told by `load`, with its line.
+            text = self._path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as error:
             self._stamp = None
-            return self._gone(f"{self._path} cannot be read: {error}")
+            return self._gone(f"{self._path} cannot be read: {error.strerror}")
         self._missing = False
         self._stamp = stamp
         if text == self._seen:

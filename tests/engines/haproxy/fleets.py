@@ -1,6 +1,8 @@
-"""Fleets of every kind that HAProxy can express, for properties."""
+"""Fleets of every kind that HAProxy can express, drawn from a seed: fast enough for properties on real binaries."""
 
 from __future__ import annotations
+
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -23,67 +25,82 @@ from levelhead.model import (
     Timeouts,
 )
 
-NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,12}", fullmatch=True)
-TOKENS = st.from_regex(r"[A-Za-z0-9_$#&!.*~|^%+-]{1,12}", fullmatch=True)
-PATHS = st.from_regex(r"/[A-Za-z0-9 _'\"$#&{}\\().*~?=%+-]{0,20}", fullmatch=True).filter(lambda p: " " not in p)
-HOSTS = st.sampled_from(["127.0.0.1", "10.1.2.3", "::1", "fe80::1"])
-DOMAINS = st.sampled_from(["app.example.com", "API.example.com", "localhost", "a-b.c"])
-SECONDS = st.floats(0.001, 100_000.0)
-WEIGHTS = st.one_of(st.integers(0, 256).map(float), st.floats(0.0, 1e6))
+WORD = "abcXYZ019"
+DOMAINS = ("app.example.com", "API.example.com", "localhost", "a-b.c", None)
+ADDRESSES = ("127.0.0.1", "10.1.2.3", "::1", "fe80::1")
 
 
-def limits(most: int) -> st.SearchStrategy[int | None]:
-    return st.none() | st.integers(0, most)
+def fleets() -> st.SearchStrategy[Fleet]:
+    return st.integers(0, 2**32).map(lambda seed: fleet(Random(seed)))
 
 
-@st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    consistent = draw(st.booleans())
-    on = draw(st.sampled_from(["header", "cookie", "source", "path"]))
-    bounded = draw(st.none() | st.floats(1.001, 10.0)) if consistent else None
-    named = draw(TOKENS) if on in ("header", "cookie") else ""
-    hashed = Hash(on, named, consistent, bounded)  # type: ignore[arg-type]
-    return draw(st.sampled_from([RoundRobin(), LeastRequest(), RandomPick(draw(st.integers(1, 5))), hashed]))
-
-
-@st.composite
-def servers(draw: st.DrawFn) -> Server:
-    name = draw(NAMES.filter(lambda n: n not in ("FRONTEND", "BACKEND")))
-    return Server(
-        name, draw(HOSTS), draw(st.integers(1, 65535)), weight=draw(WEIGHTS), admin=draw(st.sampled_from(Admin)),
-        in_flight_limit=draw(limits(1000)),
-    )  # fmt: skip
-
-
-@st.composite
-def pools(draw: st.DrawFn, name: str) -> Pool:
-    check = draw(st.none() | st.builds(
-        Check, path=st.none() | PATHS, status=st.sampled_from(["200", "200-399", "200,204", "404"]), interval_s=SECONDS,
-        timeout_s=SECONDS, fall=st.integers(1, 10), rise=st.integers(1, 10), host=st.none() | DOMAINS,
-        port=st.none() | st.integers(1, 65535),
-    ))  # fmt: skip
-    members = draw(st.lists(servers(), min_size=1, max_size=5, unique_by=lambda s: s.name))
-    return Pool(
-        name, tuple(members), policy=draw(policies()), check=check,
-        ejection=draw(st.none() | st.builds(Ejection, st.integers(1, 100))) if check is not None else None,
-        timeouts=draw(st.builds(Timeouts, SECONDS, SECONDS, SECONDS, SECONDS, SECONDS)),
-        retries=Retries(draw(st.integers(0, 5))), limits=Limits(draw(limits(100)), draw(limits(100))),
-        affinity_cookie=draw(st.none() | TOKENS), slow_start_s=draw(st.just(0.0) | st.floats(0.5, 100.0)),
-    )  # fmt: skip
-
-
-@st.composite
-def fleets(draw: st.DrawFn) -> Fleet:
-    names = draw(st.lists(NAMES.filter(lambda n: n not in ("GLOBAL", "MASTER")), min_size=1, max_size=3, unique=True))
-    made = tuple(draw(pools(name)) for name in names)
-    routes = st.builds(Route, st.sampled_from(names), st.none() | DOMAINS, st.just("/") | PATHS)
+def fleet(rng: Random) -> Fleet:
+    names = _unique(rng, 1 + rng.randrange(3))
+    pools = tuple(_pool(rng, name) for name in names)
     listeners = tuple(
         Listener(
-            draw(st.just(name) | st.just(f"in-{name}")), draw(HOSTS | st.just("*")), 20_000 + i,
-            tuple(draw(st.lists(routes, max_size=4))), connections=draw(limits(5000)),
+            name if rng.randrange(2) else f"in-{name}", rng.choice((*ADDRESSES, "*")), 20_000 + i,
+            tuple(
+                Route(rng.choice(names), rng.choice(DOMAINS), rng.choice(("/", _path(rng))))
+                for _ in range(rng.randrange(4))
+            ),
+            connections=_maybe(rng, 5000),
         )
         for i, name in enumerate(names)
     )  # fmt: skip
-    unique = {listener.name: listener for listener in listeners}
-    client = draw(st.just("source") | TOKENS.map(lambda t: f"header:{t}") | TOKENS.map(lambda t: f"cookie:{t}"))
-    return Fleet(tuple(unique.values()), made, client)
+    unique = tuple({listener.name: listener for listener in listeners}.values())
+    return Fleet(unique, pools, rng.choice(("source", f"header:{_token(rng)}", f"cookie:{_token(rng)}")))
+
+
+def _pool(rng: Random, name: str) -> Pool:
+    check = rng.choice((None, Check(), Check(
+        _path(rng), rng.choice(("200", "200-399", "200,204", "404")), _seconds(rng), _seconds(rng),
+        1 + rng.randrange(10), 1 + rng.randrange(10), rng.choice(DOMAINS), rng.choice((None, 1 + rng.randrange(65535))),
+    )))  # fmt: skip
+    times = Timeouts(_seconds(rng), _seconds(rng), _seconds(rng), _seconds(rng), _seconds(rng))
+    return Pool(
+        name, tuple(_server(rng, n) for n in _unique(rng, 1 + rng.randrange(5))), policy=_policy(rng), check=check,
+        ejection=rng.choice((None, Ejection(1 + rng.randrange(100)))) if check is not None else None, timeouts=times,
+        retries=Retries(rng.randrange(6)), limits=Limits(_maybe(rng, 100), _maybe(rng, 100)),
+        affinity_cookie=rng.choice((None, _token(rng))), slow_start_s=rng.choice((0.0, 0.5 + 100 * rng.random())),
+    )  # fmt: skip
+
+
+def _policy(rng: Random) -> Policy:
+    on = rng.choice(("header", "cookie", "source", "path"))
+    consistent = bool(rng.randrange(2))
+    bound = rng.choice((None, 1.001 + 9 * rng.random())) if consistent else None
+    hashed = Hash(on, _token(rng) if on in ("header", "cookie") else "", consistent, bound)  # type: ignore[arg-type]
+    every: tuple[Policy, ...] = (RoundRobin(), LeastRequest(), RandomPick(1 + rng.randrange(5)), hashed)
+    return rng.choice(every)
+
+
+def _server(rng: Random, name: str) -> Server:
+    return Server(
+        name, rng.choice(ADDRESSES), 1 + rng.randrange(65535), admin=rng.choice(tuple(Admin)),
+        weight=rng.choice((float(rng.randrange(257)), 10 ** rng.uniform(-6, 6))), in_flight_limit=_maybe(rng, 1000),
+    )  # fmt: skip
+
+
+def _unique(rng: Random, count: int) -> tuple[str, ...]:
+    return tuple(sorted({_text(rng, WORD + "_.:-", 1) for _ in range(count)}))
+
+
+def _text(rng: Random, letters: str, least: int) -> str:
+    return "".join(rng.choice(letters) for _ in range(least + rng.randrange(9)))
+
+
+def _token(rng: Random) -> str:
+    return _text(rng, WORD + "_$#&!.*~|^%+-", 1)
+
+
+def _path(rng: Random) -> str:
+    return "/" + _text(rng, WORD + "_'\"$#&{}\\().*~?=%+-/", 0)
+
+
+def _seconds(rng: Random) -> float:
+    return float(10 ** rng.uniform(-4, 6))
+
+
+def _maybe(rng: Random, most: int) -> int | None:
+    return rng.choice((None, rng.randrange(most + 1)))

@@ -34,7 +34,9 @@ MAX_WEIGHT: Final = 256
 KEEP_ALL: Final = 1_000_000
 """The sampling of records is in millionths: this many means every request is recorded."""
 KEEP: Final = "proc.levelhead_keep"
-"""The process variable that holds the sampling in force; the driver changes it over the socket, without a reload."""
+SURGE: Final = "proc.levelhead_surge"
+"""The process variables that hold the sampling in force; the driver changes them over the socket, without a reload."""
+THIN: Final = 32
 NO_ROUTE: Final = "levelhead-no-route"
 SERVER_INDENT: Final = "    server "
 
@@ -43,9 +45,21 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&*+.^_|~-]{1,128}")  # HTTP's token, but no quotes
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,255}|\*|")
 _STATUS: Final = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*")
-_SUMMARY: Final = re.compile(r"(?i)errors? .*found in configuration|failed to start their listeners|failed to init")
+_SUMMARY: Final = re.compile(r"(?i)errors?(\(s\))? found in config|failed to start their listeners|failed to init")
 _RESERVED_SERVERS: Final = frozenset({"FRONTEND", "BACKEND"})  # names of the sums in `show stat`
 _RESERVED_POOLS: Final = frozenset({NO_ROUTE, "GLOBAL", "MASTER"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Of how many requests a record is made.
+
+    `keep` is in millionths. A listener that gets more than `surge` requests a second gets more than `keep` was meant
+    for: until it is set anew, one in 32 of its records is made, so a surge is cheap also while nobody watches.
+    """
+
+    keep: int = KEEP_ALL
+    surge: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +70,15 @@ class Paths:
     state_file: str
 
 
-def render(fleet: Fleet, paths: Paths, version: Version, *, keep: int | None = KEEP_ALL) -> str:
-    """The whole file. `keep` is the sampling of records to start with, in millionths; None leaves the records out.
+def render(fleet: Fleet, paths: Paths, version: Version, sampling: Sampling | None = Sampling()) -> str:
+    """The whole file. `sampling` is that of records to start with; None leaves the records out.
 
     The same fleet gives the same text. Raises ConfigError, with its origin, for what this version cannot express.
     Drained servers look ready here: a file has no word for them; `runtime.state_file` holds them back from the start.
     """
     _check_names(fleet)
-    sections = [_global(fleet, paths, keep), _defaults()]
-    sections += [_frontend(fleet, listener, version, keep) for listener in fleet.listeners]
+    sections = [_global(fleet, paths, sampling), _defaults()]
+    sections += [_frontend(fleet, listener, version, sampling is not None) for listener in fleet.listeners]
     sections += [_backend(fleet, pool, version) for pool in fleet.pools]
     if any(not _catches_all(listener) for listener in fleet.listeners):
         sections.append(_no_route())
@@ -122,7 +136,7 @@ def is_name(host: str) -> bool:
     return False
 
 
-def _global(fleet: Fleet, paths: Paths, keep: int | None) -> list[str]:
+def _global(fleet: Fleet, paths: Paths, sampling: Sampling | None) -> list[str]:
     longest = max((t for p in fleet.pools for t in (p.timeouts.server_s, p.timeouts.client_s)), default=0.0)
     lines = [
         "# The process. Levelhead writes this file anew at every change; edits here are lost.",
@@ -134,8 +148,8 @@ def _global(fleet: Fleet, paths: Paths, keep: int | None) -> list[str]:
     ]
     if any(listener.certificate for listener in fleet.listeners):
         lines += ["    ssl-default-bind-options ssl-min-ver TLSv1.2", "    tune.ssl.default-dh-param 2048"]
-    if keep is not None:
-        lines.append(f"    set-var {KEEP} int({keep})")
+    if sampling is not None:
+        lines += [f"    set-var {KEEP} int({sampling.keep})", f"    set-var {SURGE} int({sampling.surge})"]
     return lines
 
 
@@ -163,7 +177,7 @@ def _defaults() -> list[str]:
     ]
 
 
-def _frontend(fleet: Fleet, listener: Listener, version: Version, keep: int | None) -> list[str]:
+def _frontend(fleet: Fleet, listener: Listener, version: Version, recorded: bool) -> list[str]:
     pools = [p for p in fleet.pools if any(r.pool == p.name for r in listener.routes)]
     host = f"[{listener.host}]" if ":" in listener.host else listener.host
     tls = f" ssl crt {_quoted(listener.certificate)} alpn h2,http/1.1" if listener.certificate else ""
@@ -180,7 +194,7 @@ def _frontend(fleet: Fleet, listener: Listener, version: Version, keep: int | No
         lines.append(f"    timeout http-request {_ms(min(client, 10.0))}")
     if listener.certificate:
         lines.append("    http-request set-header X-Forwarded-Proto https")
-    lines += _records(fleet.client) if keep is not None else []
+    lines += _records(fleet.client) if recorded else []
     for route in listener.routes:
         if _is_open(route):
             return [*lines, f"    default_backend {route.pool}"]
@@ -197,9 +211,11 @@ def _records(client: str) -> list[str]:
         "    log stdout len 512 format raw local0",
         "    option dontlognull",
         '    log-format "%b %s %ST %ts %Ta %[date(0,us),sub(txn.levelhead_at)] %[var(txn.levelhead_keep)]'
-        ' %[var(txn.levelhead_who)]"',
+        ' %[var(txn.levelhead_thin)] %[var(txn.levelhead_who)]"',
         "    http-request set-log-level silent",
         f"    http-request allow if {{ rand({KEEP_ALL}),sub({KEEP}) ge 0 }}",
+        f"    http-request set-var(txn.levelhead_thin) int({THIN}) if {{ fe_req_rate,sub({SURGE}) gt 0 }}",
+        f"    http-request allow if {{ var(txn.levelhead_thin) -m found }} {{ rand({THIN}) gt 0 }}",
         "    http-request set-log-level info",
         "    http-request set-var(txn.levelhead_at) date(0,us)",
         f"    http-request set-var(txn.levelhead_keep) var({KEEP})",

@@ -82,7 +82,7 @@ class HAProxyEngine:
         self._worker: Process | None = None
         self._former: frozenset[int] = frozenset()
         self._epoch = 0
-        self._keep = config.KEEP_ALL
+        self._sampling = stats.sampling_for(0.0, self._target, config.Sampling())
         self._tap: Tap | None = None
         self._unlock: weakref.finalize[[int], HAProxyEngine] | None = None
         self._last: Sample | None = None
@@ -183,15 +183,16 @@ class HAProxyEngine:
             return Applied("start", time.monotonic() - began, "it had died")
 
     async def close(self, *, stop: bool) -> None:
-        """Lets go of the proxy; with `stop`, ends it and removes what it needed to run."""
+        """Lets go of the proxy; with `stop`, ends it and removes what it needed to run, as where none was started."""
         async with self._changes:
             if stop:
                 await process.end(process.owned(self._files.config), grace_s=STOP_S)
                 self._master = self._worker = None
+            over = stop or (self._unlock is not None and self._master is None)
             if self._tap is not None:
                 self._tap.close()
                 self._tap = None
-            if stop:
+            if over:
                 _clear_after(self._files)
             if self._unlock is not None:
                 self._unlock()
@@ -214,14 +215,15 @@ class HAProxyEngine:
                 return Applied(how, time.monotonic() - began, plan.because or "it is in force already")
             _write(self._files.config, old)
             plan = NeedsReload(f"HAProxy objected to {objections[0]}")
-        await self._reload(fleet, old, text, live)
+        await self._reload(fleet, old, text)
         return Applied("reload", time.monotonic() - began, plan.because)
 
-    async def _reload(self, fleet: Fleet, old: str, text: str, live: States) -> None:
+    async def _reload(self, fleet: Fleet, old: str, text: str) -> None:
         """A new worker with the new file; the old one finishes its requests. If it fails, the old one goes on."""
         files = self._files
         await self._check(text, files.candidate)
         _must_be_free(fleet, old)
+        live = await self._live()
         _write(files.states, runtime.state_file(fleet, live, runtime.asked_alike(old, text)))
         _write(files.config, text)
         self._loading = True
@@ -230,7 +232,6 @@ class HAProxyEngine:
         except EngineError:
             _write(files.config, old)
             _write(files.states, runtime.state_file(self._fleet, live, runtime.asked_alike(old, old)))
-            self._wanted = self._fleet
             raise
         finally:
             self._loading = False
@@ -309,7 +310,7 @@ class HAProxyEngine:
 
     def _settle(self, fleet: Fleet, text: str, live: States) -> None:
         """Writes down what is in force now, so that a start after a crash begins there."""
-        self._fleet = self._wanted = fleet
+        self._fleet = fleet
         _write(self._files.config, text)
         _write(self._files.last_good, text)
         _write(self._files.states, runtime.state_file(fleet, live, runtime.asked_alike(text, text)))
@@ -344,9 +345,10 @@ class HAProxyEngine:
         if now is not None and worker == (now.pid, now.started):
             self._worker = now
         self._meet(info.pid)
-        said = (await ask(self._files.socket, (f"get var {config.KEEP}",)))[0]
-        kept = re.search(r"value=<(\d+)>", said)
-        self._keep = int(kept[1]) if kept else config.KEEP_ALL
+        said = await ask(self._files.socket, (f"get var {config.KEEP}", f"get var {config.SURGE}"))
+        found_set = [re.search(r"value=<(\d+)>", text) for text in said]
+        if found_set[0] and found_set[1]:
+            self._sampling = config.Sampling(int(found_set[0][1]), int(found_set[1][1]))
         if self._tap is not None:
             self._tap.lines()  # of a time when nobody listened
         return True
@@ -360,7 +362,9 @@ class HAProxyEngine:
         self._last, self._read_at = None, (0.0, 0)
         self._gone, self._idle_since = {}, {}
         started = self._worker.started if self._worker is not None else 0
-        _write(self._files.engine, json.dumps({"epoch": self._epoch, "worker": [pid, started]}) + "\n")
+        # For the next control plane only: a full disk is no reason not to look.
+        with contextlib.suppress(EngineError):
+            _write(self._files.engine, json.dumps({"epoch": self._epoch, "worker": [pid, started]}) + "\n")
 
     # While it runs.
 
@@ -372,11 +376,11 @@ class HAProxyEngine:
         self._read_at = (at, requests)
         if not then:
             return
-        keep = stats.keep_for((requests - before) / (at - then), self._target, self._keep)
-        if keep != self._keep:
-            lines = runtime.sampling(keep)
+        wanted = stats.sampling_for((requests - before) / (at - then), self._target, self._sampling)
+        if wanted != self._sampling:
+            lines = runtime.set_sampling(wanted)
             if not runtime.objections(lines, await ask(self._files.socket, lines)):
-                self._keep = keep
+                self._sampling = wanted
 
     async def _see_off(self, rows: stats.Stats, at: float) -> None:
         """Deletes servers that left the fleet, once their last request is done and nothing can hold on to them."""
@@ -419,7 +423,7 @@ class HAProxyEngine:
 
     def _text(self, fleet: Fleet) -> str:
         paths = config.Paths(str(self._files.socket), str(self._files.states))
-        return config.render(fleet, paths, self._binary.version, keep=self._keep)
+        return config.render(fleet, paths, self._binary.version, self._sampling)
 
     def _must_run(self) -> None:
         if not self.alive():
@@ -460,13 +464,17 @@ class HAProxyEngine:
 
 
 def _must_be_free(fleet: Fleet, old: str) -> None:
-    """EngineError if somebody else holds an address that the running file does not listen on yet."""
-    ours = {line.split()[1] for line in old.splitlines() if line.startswith("    bind ")}
+    """EngineRefused if somebody else holds an address that the running file does not listen on yet.
+
+    A port of the running file may be held by its own process, under another address; HAProxy settles that with it.
+    """
+    ours = {line.split()[1].rpartition(":")[2] for line in old.splitlines() if line.startswith("    bind ")}
     for listener in fleet.listeners:
-        why = "" if listener.address in ours else ports.obstacle(listener.host, listener.port)
+        why = "" if str(listener.port) in ours else ports.obstacle(listener.host, listener.port)
         if why:
-            raise EngineError(
-                f"listener {listener.name} cannot listen on {listener.address}: that address {why}",
+            place = f"{listener.origin}: " if listener.origin.file else ""
+            raise EngineRefused(
+                f"{place}listener {listener.name} cannot listen on {listener.address}: that address {why}",
                 next_step="stop what uses it, or give the listener another port",
             )  # fmt: skip
 
@@ -518,12 +526,16 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """The whole new text or the whole old one, never a part."""
+    """The whole new text or the whole old one, never a part. EngineError if it cannot be written."""
     if _read(path) == text:
         return
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.replace(path)
+    try:
+        fresh.write_text(text)
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise EngineError(f"{path} cannot be written: {error.strerror}", next_step=f"df -h {path.parent}") from None
 
 
 def _size(path: Path) -> int:

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from levelhead.engines.haproxy.config import KEEP, SERVER_INDENT, Version, is_name, server_words, weights
+from levelhead.engines.haproxy.config import (
+    KEEP,
+    SERVER_INDENT,
+    SURGE,
+    Sampling,
+    Version,
+    is_name,
+    server_words,
+    weights,
+)
 from levelhead.model import Admin, Fleet, Hash, Pool, Server
 
 NOT_LIVE: Final[Version] = (2, 6, 0)
@@ -122,15 +131,18 @@ def plan(old_text: str, new_text: str, live: States, fleet: Fleet, version: Vers
         return NeedsReload(_first_difference(old_frame, new_frame))
     lines: list[str] = []
     what: dict[str, None] = {}
+    members: dict[str, dict[str, ServerState]] = {pool.name: {} for pool in fleet.pools}
+    for (name, _), state in live.items():
+        members.setdefault(name, {})[state.server] = state
     for pool in fleet.pools:
-        present = {s.server: s for (name, _), s in live.items() if name == pool.name}
+        present = members[pool.name]
         for server, weight in zip(pool.servers, weights(pool), strict=True):
             key = (pool.name, server.name)
-            known, state = old_lines.get(key), present.get(server.name)
-            if state is None or known is None:
-                step = _added(pool, server, weight, version, state)
+            known, now = old_lines.get(key), present.get(server.name)
+            if now is None or known is None:
+                step = _added(pool, server, weight, version, now)
             else:
-                step = _changed(pool, server, weight, state, known, new_lines[key])
+                step = _changed(pool, server, weight, now, known, new_lines[key])
             if isinstance(step, NeedsReload):
                 return step
             lines += step.lines
@@ -174,9 +186,9 @@ def farewell(key: Key) -> tuple[str, ...]:
     return (f"set server {name} addr 127.0.0.1 port 1", f"del server {name}")
 
 
-def sampling(keep: int) -> tuple[str, ...]:
-    """Sets the sampling of records, in millionths of all requests."""
-    return ("experimental-mode on", f"set var {KEEP} int({keep})")
+def set_sampling(sampling: Sampling) -> tuple[str, ...]:
+    """Sets of how many requests a record is made."""
+    return ("experimental-mode on", f"set var {KEEP} int({sampling.keep})", f"set var {SURGE} int({sampling.surge})")
 
 
 def state_file(fleet: Fleet, live: States, alike: frozenset[Key]) -> str:
@@ -278,7 +290,7 @@ def _taken_apart(text: str) -> tuple[tuple[str, ...], dict[Key, _Line]]:
             name, address, *words = line.split()[1:]
             servers[section, name] = _Line(address, " ".join(_fixed_words(words)))
             continue
-        if line.strip().startswith(f"set-var {KEEP} "):
+        if line.strip().startswith((f"set-var {KEEP} ", f"set-var {SURGE} ")):
             continue
         if line.startswith("backend "):
             section = line.split()[1]

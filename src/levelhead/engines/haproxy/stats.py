@@ -8,9 +8,10 @@ Counters, in HAProxy's columns:
     connect_errors   econ: requests given up because no connection could be made.
     redispatches     wredis: attempts that failed here and were made again on another server.
     retries          wretr less those of wredis: attempts that failed here and were made again here.
-    response_errors  attempts that brought no whole answer, connections that failed not counted. Whatever was given
-                     is answered, in flight or failed, so it is what the other columns leave of stot, and srv_abrt.
-                     HAProxy's own `eresp` counts one failure once in 2.6, and once or twice in 2.8.
+    response_errors  attempts that brought no whole answer, connections that failed not counted (in a pool of one
+                     server those that were tried again are). Whatever was given is answered, in flight or failed,
+                     so it is what the other columns leave of stot, and srv_abrt. HAProxy's own `eresp` counts one
+                     failure once in 2.6, and once or twice in 2.8.
     in_flight        scur: requests that the server has now; idle keep-alive connections are not in it.
 
 `retries` and `response_errors` are differences of columns read one after the other: they are held at their highest.
@@ -26,7 +27,7 @@ from typing import Final
 
 import numpy as np
 
-from levelhead.engines.haproxy.config import KEEP_ALL, weights
+from levelhead.engines.haproxy.config import KEEP_ALL, Sampling, weights
 from levelhead.engines.haproxy.runtime import Key, States
 from levelhead.model import Admin, Fleet
 from levelhead.telemetry import (
@@ -44,20 +45,29 @@ from levelhead.telemetry import (
 
 _UNKNOWN: Final = float("nan")
 _DEADBAND: Final = 0.15
+_SURGE: Final = 4.0
 _STANDINGS: Final = {Admin.READY: Standing.READY, Admin.DRAIN: Standing.DRAIN, Admin.MAINT: Standing.MAINT}
 _ANSWERS: Final = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 
+# The columns a Sample is made of; the other hundred are not turned into numbers.
+_COLUMNS: Final = (
+    "qcur", "scur", "stot", "dreq", "econ", "wretr", "wredis", "weight", "uweight", "cli_abrt", "srv_abrt", *_ANSWERS,
+)  # fmt: skip
+_PLACE: Final = {name: i for i, name in enumerate(_COLUMNS)}
+_NOTHING: Final = (_UNKNOWN,) * len(_COLUMNS)
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One row of `show stat`: the numbers by column (NaN where there is none), and the two texts of its health."""
+    """One row of `show stat`: the two texts of its health, and the numbers in the order of `_COLUMNS`, NaN for none."""
 
     status: str
     check_status: str
-    numbers: Mapping[str, float]
+    numbers: tuple[float, ...]
 
     def __getitem__(self, column: str) -> float:
-        return self.numbers.get(column, _UNKNOWN)
+        return self.numbers[_PLACE[column]]
 
 
 Stats = Mapping[Key, Stat]
@@ -91,27 +101,19 @@ class Lines:
     malformed: int
 
 
-# The columns a Sample is made of; the other hundred are not turned into numbers.
-_COLUMNS: Final[tuple[str, ...]] = (
-    "qcur", "scur", "stot", "dreq", "econ", "wretr", "wredis", "weight", "uweight", "req_tot", "cli_abrt", "srv_abrt",
-    *_ANSWERS,
-)  # fmt: skip
-
-
 def read_stat(text: str) -> dict[Key, Stat]:
     """`show stat` (CSV) by pool and server; the sums of a pool are its server BACKEND. ValueError if it is not that."""
     lines = text.strip().splitlines()
     if not lines or not lines[0].startswith("# pxname,svname,"):
         raise ValueError(f"not the table of `show stat`: {text[:60]!r}")
     head = {name: i for i, name in enumerate(lines[0][2:].split(","))}
-    wanted = [(name, head[name]) for name in _COLUMNS if name in head]
+    wanted = [head.get(name, -1) for name in _COLUMNS]  # the last cell of a line is always empty
     status, check = head["status"], head["check_status"]
     found = {}
     for row in csv.reader(lines[1:]):
-        if len(row) <= check:
-            continue
-        numbers = {name: float(row[i]) for name, i in wanted if row[i]}
-        found[row[0], row[1]] = Stat(row[status], row[check].removeprefix("* "), numbers)
+        if len(row) == len(head):
+            numbers = tuple([float(row[i]) if row[i] else _UNKNOWN for i in wanted])
+            found[row[0], row[1]] = Stat(row[status], row[check].removeprefix("* "), numbers)
     return found
 
 
@@ -166,10 +168,12 @@ def sample(
     keys = [(pool, name) for pool, rows in where.each() for name in where.servers[rows]]
     rows = [stats.get(key) for key in keys]
 
-    def column(name: str) -> Floats:
-        return np.asarray([_UNKNOWN if row is None else row[name] for row in rows], dtype=np.float64)
+    table = np.asarray([_NOTHING if row is None else row.numbers for row in rows]).reshape(-1, len(_COLUMNS))
 
-    answered = np.nansum([np.nan_to_num(column(name)) for name in _ANSWERS], axis=0) if rows else np.zeros(0)
+    def column(name: str) -> Floats:
+        return table[:, _PLACE[name]]
+
+    answered = np.nansum(table[:, [_PLACE[name] for name in _ANSWERS]], axis=1)
     econ, again, elsewhere = column("econ"), column("wretr"), column("wredis")
     refused = econ + np.fmax(elsewhere - again, 0.0)
     broken = column("stot") - answered - column("scur") - column("cli_abrt") - refused
@@ -188,23 +192,24 @@ def sample(
     return now if before is None or before.epoch != epoch else _never_falling(before, now)
 
 
-def keep_for(rate: float, target: float, keep: int) -> int:
-    """The sampling, in millionths, that records `target` requests a second of `rate`: all of them below the target.
+def sampling_for(rate: float, target: float, now: Sampling) -> Sampling:
+    """The sampling that records `target` requests a second of `rate`: all of them below the target.
 
-    Small changes are not worth a command, so the present `keep` stays while it is near enough.
+    Small changes are not worth a command, so the present one stays while it is near enough.
     """
-    if rate <= target:
-        return KEEP_ALL
-    wanted = max(round(KEEP_ALL * target / rate), 1)
-    return keep if abs(wanted - keep) <= _DEADBAND * keep else wanted
+    keep = KEEP_ALL if rate <= target else max(round(KEEP_ALL * target / rate), 1)
+    if keep != KEEP_ALL and abs(keep - now.keep) <= _DEADBAND * now.keep:
+        return now
+    return Sampling(keep, max(round(_SURGE * target * KEEP_ALL / keep), 1))
 
 
 def read_lines(lines: Iterable[str], where: Layout) -> Lines:
     """Lines per request as Records, with rows in this layout.
 
-    A line says: pool, server, status, how the request ended, milliseconds, microseconds, sampling, client. Requests
-    that never arrived whole (the client gave up or wrote nonsense) belong to no pool and are left out. An answer that
-    the server broke off is no answer: -1. The weight is the mean of what each record stands for.
+    A line says: pool, server, status, how the request ended, milliseconds, microseconds, sampling, whether it was
+    thinned out in a surge, client. Requests that never arrived whole (the client gave up or wrote nonsense) belong to
+    no pool and are left out. An answer that the server broke off is no answer: -1. The weight is the mean of what each
+    record stands for.
     """
     rows = {(pool, name): i for pool, part in where.each() for i, name in _numbered(where, part)}
     row: list[int] = []
@@ -214,12 +219,12 @@ def read_lines(lines: Iterable[str], where: Layout) -> Lines:
     stands_for = 0.0
     malformed = 0
     for line in lines:
-        words = line.split(" ", 7)
-        if len(words) == 8 and len(words[3]) >= 2 and words[3][1] == "R":
+        words = line.split(" ", 8)
+        if len(words) == 9 and len(words[3]) >= 2 and words[3][1] == "R":
             continue
         try:
-            pool, server, code, ended, ms, us, keep, who = words
-            share = int(keep) / KEEP_ALL
+            pool, server, code, ended, ms, us, keep, thin, who = words
+            share = int(keep) / KEEP_ALL / (1 if thin == "-" else int(thin))
             found = (rows.get((pool, server), -1), int(code), _latency_ms(ms, us), 1.0 / share)
         except (ValueError, ZeroDivisionError):
             malformed += 1
@@ -293,7 +298,7 @@ def _pools(stats: Stats, where: Layout, gone: Mapping[str, float]) -> PoolCounte
         if total is None:
             continue
         waiting = total["qcur"] + sum(row["qcur"] for row in members[pool])
-        arrived[i], errors[i], queued[i] = total["req_tot"], total["hrsp_5xx"], waiting
+        arrived[i], errors[i], queued[i] = total["stot"], total["hrsp_5xx"], waiting
         refused[i] = total["dreq"] + total["econ"] - sum(row["econ"] for row in members[pool]) - gone.get(pool, 0.0)
         in_flight[i] = max(total["scur"] - waiting, 0.0)
     return PoolCounters(*(np.asarray(c, dtype=np.float64) for c in (arrived, errors, refused, in_flight, queued)))
