@@ -140,7 +140,8 @@ class PaperPlane:
                 ServerStatus(
                     name=s.name, address=s.address, weight=s.weight, ramp=1.0, state=s.admin.value, health="passing",
                     intended=float(meant), predicted=float(must), observed=None if s.name == "web-3" else float(must),
-                    bearable=None, rate=39.5, failure_ratio=0.0, in_flight=2.0, queued=0.0, p50_ms=11.0, p99_ms=80.0,
+                    bearable=None, borne=41.0, rate=39.5, failure_ratio=0.0, in_flight=2.0, queued=0.0,
+                    p50_ms=11.0, p99_ms=80.0,
                 )
                 for s, meant, must in shares
             ),

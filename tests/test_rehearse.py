@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from levelhead.control.base import Put
-from levelhead.drills.base import Scenario
-from levelhead.drills.rehearse import rehearse
+from levelhead.drills.base import DependencyFault, Scenario, Traffic
+from levelhead.drills.rehearse import Rehearsing, rehearse
 from levelhead.drills.text import parse_scenario
 from levelhead.incident import Phase
 from levelhead.lab.library import scenarios
@@ -98,3 +98,22 @@ def test_a_plan_is_a_whole_desired_fleet() -> None:
     assert put.restores == 1
     assert [s.weight for s in put.fleet.pools[0].servers] == [100.0] * 4
     assert replace(put.fleet) == put.fleet
+
+
+def test_what_all_servers_share_gets_none_of_them_drained_even_where_few_requests_come() -> None:
+    fault = ALL["slow-server"].events[0].model_copy(update={"server": None, "dependency": DependencyFault(errors=1.0)})
+    broken = healthy(rps=2.0, events=(fault,)).model_copy(update={"duration_s": 120.0})
+
+    assert rehearse(broken, mode="act", seed=3).puts == ()
+
+
+def test_traffic_that_stays_becomes_the_forecast_and_its_configuration_good() -> None:
+    grown = ALL["marketing-surge"].events[0].model_copy(
+        update={"at_s": 60.0, "until_s": None, "traffic": Traffic(factor=4.0)}
+    )
+    day = Rehearsing(healthy(rps=10.0, events=(grown,)), "act", 4)
+    for i in range(1, 2400):
+        day.tick(i * 0.25)
+
+    assert day.state.good == (1,)
+    assert "forecast" not in day.sentences[-1][1], "what has lasted for minutes is no surge any more"

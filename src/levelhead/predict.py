@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from levelhead.model import Admin, Fleet, Hash, Pool
+from levelhead.model import Admin, Fleet, Hash, LeastRequest, Pool, RandomPick
 from levelhead.telemetry import Codes, Floats, Health, Layout, Standing
 
 
@@ -72,6 +72,11 @@ def shares_by_row(fleet: Fleet, layout: Layout) -> tuple[Floats, Floats]:
         meant[rows] = np.append(intended(pool), np.nan)[where]
         must[rows] = np.append(predicted(pool), np.nan)[where]
     return meant, must
+
+
+def adapts(pool: Pool) -> bool:
+    """Whether the policy looks at how busy servers are, so that a faster one rightly gets more than its weight."""
+    return isinstance(pool.policy, LeastRequest | RandomPick)
 
 
 def moves_by_key(pool: Pool) -> bool:

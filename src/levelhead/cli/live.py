@@ -80,17 +80,16 @@ def drawn(frame: Frame, title: str, width: int) -> RenderableType:
 
 def _servers(pool: PoolStatus, width: int) -> Table:
     wide = width >= 110
-    headings = [" server", "state", "weight", "intended", "predicted", "observed", ""]
+    headings = [" server", "state", "weight", "intended", "predicted", "observed", "", "bearable"]
     headings += ["in flight", "errors", "p50 ms", "p99 ms"] if wide else ["in flight", "errors", "p99 ms"]
-    table = screen.table(*headings, right=("weight", "intended", "predicted", "observed", "in flight", "errors",
-                                           "p50 ms", "p99 ms"))  # fmt: skip
+    table = screen.table(*headings, right=tuple(h for h in headings if h not in (" server", "state", "")))
     for server in pool.servers:
         off = server.observed is not None and server.intended is not None and server.observed > 1.4 * server.intended
         style = "bold red" if off else ""
         cells = [
             f" {server.name}", _state(server), screen.number(server.weight), screen.share(server.intended),
             screen.share(server.predicted), screen.share(server.observed),
-            screen.bar(server.observed, 1.0, _BAR, ascii_only=False),
+            screen.bar(server.observed, 1.0, _BAR, ascii_only=False), screen.bearable(server.bearable, server.borne),
             screen.number(server.in_flight), screen.share(server.failure_ratio),
             *([screen.number(server.p50_ms)] if wide else []), screen.number(server.p99_ms),
         ]  # fmt: skip

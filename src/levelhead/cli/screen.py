@@ -55,6 +55,13 @@ def share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
+def bearable(declared: float | None, borne: float | None) -> str:
+    """What a server can bear as a share of the traffic now: as declared, else at least what it was seen to bear."""
+    if declared is not None:
+        return f"{min(declared, 9.99):.0%}"
+    return "-" if borne is None else f"≥{min(borne, 9.99):.0%}"
+
+
 def number(value: float | None, digits: int = 0) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 

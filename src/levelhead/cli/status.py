@@ -150,6 +150,7 @@ COLUMNS: Final = (
     Column("predicted", "must", lambda server, _: screen.share(server.predicted), essential=True),
     Column("observed", "seen", lambda server, _: screen.share(server.observed), essential=True),
     Column("", "", _bar, right=False),
+    Column("bearable", "bears", lambda server, _: screen.bearable(server.bearable, server.borne)),
     Column("req/s", "req/s", lambda server, _: screen.number(server.rate, 1), essential=True),
     Column("in flight", "held", lambda server, _: screen.number(server.in_flight)),
     Column("errors", "err", _errors, essential=True),

@@ -30,7 +30,7 @@ from levelhead.control.cases import case_of, known, unknown_case
 from levelhead.control.orders import ordered
 from levelhead.control.pools import opened, pool_turn, reported, taken_up
 from levelhead.control.turn import Turn
-from levelhead.detect.base import Signal
+from levelhead.detect.base import Kind, Signal
 from levelhead.diagnose.base import Case
 from levelhead.incident import Incident, moved, written
 from levelhead.mitigate.base import Situation
@@ -217,8 +217,8 @@ def _good(state: State, view: View, scene: _Scene) -> tuple[State, tuple[Effect,
     if scene.tick is None or current.number in state.good:
         return state, ()
     served = state.served + float(scene.tick.pool.arrived.sum())
-    troubled = any(s.incident is not None for _, s in state.pools) or any(scene.signals)
-    if troubled:
+    alarmed = any(s.kind is not Kind.SURGE for s in scene.signals)
+    if alarmed or any(s.incident is not None for _, s in state.pools):
         return replace(state, serving_since=view.at, served=0.0), ()
     state = replace(state, served=served)
     elapsed = view.at - state.serving_since

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from levelhead import mitigate
+from levelhead import mitigate, predict
 from levelhead.control import harm
 from levelhead.control.base import LEVELHEAD, Doing, Keep, PoolState, Put, Report, Tell, Watch
 from levelhead.control.turn import Turn, standing
@@ -66,6 +66,8 @@ def calm_sentence(case: Case) -> str:
     if case.requests < 1:
         return f"{case.pool.name}: no requests lately: nothing to judge"
     spread = " / ".join(f"{share:.0%}" for share in case.observed)
+    if predict.moves_by_key(case.pool):
+        return f"{case.pool.name}: nothing amiss ({spread} of {case.rate:.0f} requests/s, spread by client)"
     return f"{case.pool.name}: as intended ({spread} of {case.rate:.0f} requests/s): nothing to do"
 
 

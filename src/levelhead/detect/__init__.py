@@ -14,6 +14,7 @@ import numpy as np
 from levelhead import predict
 from levelhead.detect import errors, latency, recent, shares, volume
 from levelhead.detect.base import Kind, Signal, Track, thresholds
+from levelhead.detect.errors import Trial
 from levelhead.detect.recent import Recent
 from levelhead.model import Fleet
 from levelhead.telemetry import Flags, Floats, Layout, Tick, known_or, moved_rows, reindexed
@@ -43,6 +44,7 @@ class Expected:
     predicted: Floats
     late_ms: Floats
     by_key: Floats
+    adaptive: Flags  # the policy itself gives more to servers that are faster
     availability: Floats  # per pool
 
 
@@ -55,8 +57,8 @@ class Detection:
     recent: Recent
     share: Track
     unpredicted: Track
-    error: Track
-    late: Track
+    error: Trial
+    late: Trial
     held: Track
     surge: Track  # per pool
     check: Track  # per row, deterministic
@@ -77,7 +79,7 @@ def begin(layout: Layout, fleet: Fleet) -> Detection:
     return Detection(
         layout=layout, fleet=fleet, recent=recent.begin(layout),
         share=Track.begin(rows, len(shares.ALTERNATIVES)), unpredicted=Track.begin(rows, len(shares.ALTERNATIVES)),
-        error=Track.begin(rows, len(errors.ALTERNATIVES)), late=Track.begin(rows, len(errors.ALTERNATIVES)),
+        error=Trial.begin(rows), late=Trial.begin(rows),
         held=Track.begin(rows, len(latency.FACTORS)), surge=Track.begin(pools, len(volume.FACTORS)),
         check=Track.begin(rows, 1), harm=Track.begin(pools, 1), refused=Track.begin(pools, 1),
         expected=expectations(fleet, layout),
@@ -93,7 +95,8 @@ def expectations(fleet: Fleet, layout: Layout) -> Expected:
     late = np.asarray([p.slo.latency_ms if p else np.inf for p in pools])
     keyed = np.asarray([float(predict.moves_by_key(p)) if p else 0.0 for p in pools])
     kept = np.asarray([p.slo.availability if p else 0.0 for p in pools])
-    return Expected(meant, must, layout.per_row(late), layout.per_row(keyed), kept)
+    adaptive = layout.per_row(np.asarray([float(predict.adapts(p)) if p else 0.0 for p in pools])) > 0
+    return Expected(meant, must, layout.per_row(late), layout.per_row(keyed), adaptive, kept)
 
 
 def detect(
@@ -125,10 +128,13 @@ def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> 
     changed = state.settled_at == tick.at_s
     suspect = changed & (must > SUSPECT_CHANGE * meant)
     started = state.share.cleared(changed).raised(suspect, per_row - HEAD_START, tick.at_s)
-    share_track = shares.observe(started, tick, meant, expected.by_key, now, per_row)
+    # A policy that prefers idle servers may give a fast one more; only its weights can be wrong.
+    judged = np.where(expected.adaptive & ~(must > SUSPECT_CHANGE * meant), np.nan, meant)
+    share_track = shares.observe(started, tick, judged, expected.by_key, now, per_row)
+    must = np.where(expected.adaptive, np.nan, must)
     unpredicted = shares.observe(state.unpredicted, tick, must, expected.by_key, now, per_row).cleared(unset)
     error = errors.observe(state.error, tick, failures, attempts, now.failures, seen_recent, per_row)
-    late_track = errors.observe(state.late, tick, late, records, now.late, now.records, per_row)
+    late_trial = errors.observe(state.late, tick, late, records, now.late, now.records, per_row)
     held = latency.observe(state.held, tick, now, per_row)
     failing = tick.failing() & tick.ready()
     # What a server did before it was taken out says nothing about it when it comes back.
@@ -143,7 +149,7 @@ def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> 
         got=np.where(np.isnan(share_track.since), 0.0, state.got + requests),
         of_all=np.where(np.isnan(share_track.since), 0.0, state.of_all + _of_pool(tick, requests)),
         share=share_track.cleared(out), unpredicted=unpredicted.cleared(out), error=error.cleared(out),
-        late=late_track.cleared(backlogged), held=held.cleared(backlogged), overfed_at=overfed_at,
+        late=late_trial.cleared(backlogged), held=held.cleared(backlogged), overfed_at=overfed_at,
         surge=volume.observe(state.surge, tick, now, per_pool),
         check=_flagged(state.check, failing, tick.at_s),
         harm=_flagged(state.harm, harmful, tick.at_s),
@@ -196,7 +202,8 @@ def _predicted_now(tick: Tick) -> Floats:
 
 def _pools_alarmed(state: Detection) -> Flags:
     layout = state.layout
-    rows = (state.share.on | state.unpredicted.on | state.error.on | state.late.on | state.held.on | state.check.on)
+    rows = state.share.on | state.unpredicted.on | state.held.on | state.check.on
+    rows |= state.error.track.on | state.late.track.on
     suspected = state.held.score.max(axis=1) > 4
     # A forecast that learns from the surge it should notice never notices it.
     rising = state.surge.score.max(axis=1) > 4
@@ -274,32 +281,31 @@ def _unpredicted_signals(state: Detection, tick: Tick) -> list[Signal]:
 
 
 def _error_signals(state: Detection, tick: Tick) -> list[Signal]:
-    now = state.recent
+    trial = state.error
 
     def say(row: int, rows: slice) -> str:
-        bad, seen = now.failures[row], max(now.requests[row], now.failures[row], 1.0)
-        bad_peers = now.failures[rows].sum() - bad
-        seen_peers = max(np.maximum(now.requests, now.failures)[rows].sum() - seen, 1.0)
-        return (f"{bad:.0f} of {seen:.0f} requests to {state.layout.servers[row]} failed; "
-                f"of its peers {bad_peers:.0f} of {seen_peers:.0f}")  # fmt: skip
+        return (f"{trial.bad[row]:.0f} of {trial.seen[row]:.0f} requests to {state.layout.servers[row]} failed; "
+                f"of its peers {trial.peers_bad[row]:.0f} of {trial.peers_seen[row]:.0f}")  # fmt: skip
 
-    return _rows_on(state, state.error, Kind.ERRORS, say)
+    return _rows_on(state, trial.track, Kind.ERRORS, say)
 
 
 def _latency_signals(state: Detection, tick: Tick) -> list[Signal]:
-    now = state.recent
+    now, late = state.recent, state.late
     explained = latency.expectation(now, tick)
 
     def say(row: int, rows: slice) -> str:
-        held = max(float(known_or(tick.in_flight[row])), float(now.in_flight[row]))
-        late, seen = now.late[row], now.records[row]
-        slow = f"; {late:.0f} of {seen:.0f} sampled answers late" if late >= 1 else ""
-        return (f"{state.layout.servers[row]} holds {held:.0f} requests in flight where its peers' pace "
-                f"explains {explained[row]:.0f}{slow}")  # fmt: skip
+        name = state.layout.servers[row]
+        answers = f"{late.bad[row]:.0f} of {late.seen[row]:.0f} sampled answers of {name} are late"
+        if not state.held.on[row]:
+            return f"{answers}; of its peers {late.peers_bad[row]:.0f} of {late.peers_seen[row]:.0f}"
+        held = max(float(known_or(tick.in_flight)[row]), float(now.in_flight[row]))
+        slow = f"; {answers}" if late.bad[row] >= 1 else ""
+        return f"{name} holds {held:.0f} requests in flight where its peers' pace explains {explained[row]:.0f}{slow}"
 
     both = Track(
-        np.where(state.late.on[:, None], state.late.score.max(axis=1)[:, None], state.held.score[:, :1]),
-        np.fmin(state.held.since, state.late.since), state.held.on | state.late.on,
+        np.where(late.track.on[:, None], late.track.score.max(axis=1)[:, None], state.held.score[:, :1]),
+        np.fmin(state.held.since, late.track.since), state.held.on | late.track.on,
     )  # fmt: skip
     return _rows_on(state, both, Kind.LATENCY, say)
 

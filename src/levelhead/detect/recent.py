@@ -15,6 +15,8 @@ from levelhead.telemetry import Floats, Ints, Layout, Tick, known_or, reindexed
 FAST_S = 1.0
 INSTANT_S = 0.25
 BASE_S = 60.0
+# In a storm baselines stand still; but what lasts for minutes is the new normal.
+STORM_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Recent:
     records: Floats
     late: Floats
     in_flight: Floats
+    borne: Floats  # the highest rate it has served in calm, requests per second
     ratio: Floats  # learned in-flight of a server over its peers', 1 where nothing is known yet
     seconds: Floats  # pool: seconds in the fast window
     arrived: Floats
@@ -53,7 +56,7 @@ def begin(layout: Layout) -> Recent:
         return np.full(len(layout.pools), value)
 
     return Recent(
-        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0),
+        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0),
         pools(), pools(), pools(), pools(), pools(), pools(np.nan), pools(1.0), pools(), pools(np.nan),
     )  # fmt: skip
 
@@ -70,7 +73,7 @@ def relaid(recent: Recent, layout: Layout, rows: Ints, pools: Ints) -> Recent:
 
     return replace(
         fresh, requests=row("requests"), failures=row("failures"), unconnected=row("unconnected"),
-        records=row("records"), late=row("late"), in_flight=row("in_flight"),
+        records=row("records"), late=row("late"), in_flight=row("in_flight"), borne=row("borne"),
         ratio=row("ratio", 1.0), seconds=pool("seconds"), arrived=pool("arrived"), harmed=pool("harmed"),
         arrived_now=pool("arrived_now"), harmed_now=pool("harmed_now"), rate=pool("rate", np.nan),
         spread=pool("spread", 1.0), calm_s=pool("calm_s"), clients=pool("clients", np.nan),
@@ -98,6 +101,7 @@ def updated(recent: Recent, tick: Tick, late_ms: Floats, calm: Floats) -> Recent
         records=recent.records * fast + counted,
         late=recent.late * fast + late,
         in_flight=in_flight,
+        borne=_borne(recent, tick, calm),
         ratio=_learned_ratio(recent, tick, in_flight, calm),
         seconds=recent.seconds * fast + tick.seconds,
         arrived=recent.arrived * fast + arrived,
@@ -131,8 +135,9 @@ def peers(layout: Layout, column: Floats) -> Floats:
 
 def _forecast(recent: Recent, arrived: Floats, seconds: float, calm: Floats) -> tuple[Floats, Floats, Floats]:
     now = arrived / seconds
-    # Learns fast at first, then with a half-life of a minute of calm; in a storm the forecast stands still.
-    share = np.maximum(1 - 0.5 ** (seconds / BASE_S), seconds / (recent.calm_s + seconds)) * calm
+    # Learns fast at first, then with a half-life of a minute of calm, and slowly in a storm.
+    learnt = np.maximum(1 - 0.5 ** (seconds / BASE_S), seconds / (recent.calm_s + seconds))
+    share = np.where(calm > 0, learnt, 1 - 0.5 ** (seconds / STORM_S))
     rate = np.where(np.isnan(recent.rate), now, recent.rate + share * (now - known_or(recent.rate)))
     expected = np.maximum(rate * seconds, 0.5)
     surprise = (arrived - expected) ** 2 / expected
@@ -150,6 +155,14 @@ def _learned_ratio(recent: Recent, tick: Tick, in_flight: Floats, calm: Floats) 
     step = np.clip(mine_per_request / peer_per_request, 0.1, 10.0)
     learned: Floats = np.where(enough, recent.ratio * (step / recent.ratio) ** gain, recent.ratio)
     return learned
+
+
+def _borne(recent: Recent, tick: Tick, calm: Floats) -> Floats:
+    """The most that each server was seen to serve while its pool was calm, once the window is filled."""
+    layout = tick.layout
+    ready = layout.per_row(calm * (recent.seconds >= FAST_S)) > 0
+    rate = recent.requests / np.maximum(layout.per_row(recent.seconds), 1e-9)
+    return np.where(ready, np.maximum(recent.borne, rate), recent.borne)
 
 
 def _effective_clients(recent: Recent, tick: Tick) -> Floats:

@@ -34,7 +34,7 @@ def observe(
     unknowable = (by_key > 0) & ~(clients >= FEWEST_CLIENTS)
     alone = layout.per_row(layout.sizes.astype(np.float64)) < 2
     llr = bernoulli(k, n, null, np.clip(null[:, None] * ALTERNATIVES, None, 0.9995))
-    llr[unknowable | alone | (expected >= 0.95)] = np.nan
+    llr[unknowable | alone | ~(expected < 0.95)] = np.nan
     return track.advanced(llr, threshold, tick.at_s)
 
 

@@ -152,6 +152,8 @@ class Rehearsing:
             return
         for fault in _faults(self.scenario, what, moment.begins):
             self.world.inject(fault)
+        if isinstance(what, base.Restart) and moment.begins:
+            self.world.inject(Up(what.name), moment.at_s + what.down_s)
 
     def _ship(self, change: base.ConfigChange, moment: base.Moment) -> None:
         pools = (base.changed_pool(self.scenario, self.fleet.pools[0], change, self.addresses),)
@@ -206,10 +208,10 @@ def _faults(scenario: base.Scenario, what: base.What, begins: bool) -> tuple[Fau
         case base.CheckFault() if what.path is None:
             return tuple(_check_fault(what, server) for server in what.servers or (None,)) if begins else (Up(),)
         case base.Restart(name=name):
-            return (Down(name),)
+            return (Down(name),) if begins else ()
         case _:
-            raise UsageError(f"{scenario.name}: the simulator cannot make this happen: {type(what).__name__}",
-                             next_step="levelhead drill run NAME --engine haproxy")  # fmt: skip
+            raise UsageError(f"{scenario.name}: the simulator cannot make this happen yet: {type(what).__name__}",
+                             next_step="use server, traffic, check, config or restart events")  # fmt: skip
 
 
 def _server_fault(scenario: base.Scenario, what: base.ServerFault) -> Fault:

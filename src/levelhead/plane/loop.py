@@ -55,6 +55,7 @@ SHOWN_S = 5.0
 MOST_PATIENT_S = 5.0
 ANSWER_S = 30.0
 HISTORY = 20
+LONG_HISTORY = 500
 
 
 @functools.cache
@@ -431,7 +432,7 @@ class Plane:
 
     def _unchanged(self, last: Revision) -> bool:
         """Whether this configuration is the one shipped last, whatever people and Levelhead have changed since."""
-        shipped = next((r for r in self._store.revisions(HISTORY) if r.source), None)
+        shipped = next((r for r in self._store.revisions(LONG_HISTORY) if r.source), None)
         return shipped is not None and shipped.source == self._source
 
     def _left_open(self) -> tuple[Incident, ...]:

@@ -59,7 +59,7 @@ def _servers(pool: Pool, state: State, records: Sequence[Records], shown: bool) 
     if not shown or sample is None or detection is None:
         return tuple(
             ServerStatus(s.name, s.address, None, None, "unknown", "unknown", float(m), None, None, None, None, None,
-                         None, None, None, None)
+                         None, None, None, None, None)
             for s, m in zip(pool.servers, meant, strict=True)
         )  # fmt: skip
     rows = sample.layout.rows(pool.name)
@@ -79,6 +79,7 @@ def _servers(pool: Pool, state: State, records: Sequence[Records], shown: bool) 
             intended=float(meant[k]), predicted=_known(must[k]),
             observed=float(now.requests[row]) / total if total >= 1 else None,
             bearable=server.capacity / rate if server.capacity and rate > 0 else None,
+            borne=float(now.borne[row]) / rate if now.borne[row] > 0 and rate > 0 else None,
             rate=float(now.requests[row]) / seconds,
             failure_ratio=min(float(now.failures[row]) / seen, 1.0) if seen >= 1 else None,
             in_flight=_known(sample.in_flight[row]), queued=_known(sample.queued[row]), p50_ms=p50, p99_ms=p99,

@@ -22,6 +22,7 @@ class ServerStatus:
     predicted: float | None
     observed: float | None
     bearable: float | None  # declared capacity as a share of the pool's traffic now
+    borne: float | None  # the most it was seen to serve in calm, as such a share: it can bear at least this
     rate: float | None
     failure_ratio: float | None
     in_flight: float | None

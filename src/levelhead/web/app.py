@@ -154,6 +154,8 @@ async def _order_config(plane: Plane, order: ConfigOrder) -> Response:
 
 async def _order_rollback(plane: Plane, order: RollbackOrder) -> Response:
     """Return to a revision; without `to`, to the last one known to have served well."""
+    if order.to is not None and not any(r.number == order.to for r, _ in plane.revisions(MOST_LISTED)):
+        raise HTTPException(404, f"there is no revision {order.to}; levelhead revision list")
     return await _submitted(plane, order, RollBack(order.to))
 
 
