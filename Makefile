@@ -2,6 +2,8 @@
 PYTHON ?= python3
 TOOLS := .venv/bin
 ARGS ?=
+# Certificates of this machine, so that a company's own registry mirror is trusted.
+export UV_SYSTEM_CERTS := true
 
 .PHONY: setup demo test live check bench bench-demo bench-healthy bench-overhead bench-simulate lock clean
 
