@@ -1,9 +1,14 @@
 """What Levelhead's telemetry costs the proxy: `make bench-overhead`, or `python bench/overhead.py --help`.
 
 Two HAProxys with the same configuration, one with the records of requests and read by the engine four times a second,
-one without either. Both serve the same load at the same time on the same CPU, and once a second the CPU time that all
-processes of each used is divided by the requests it served. Whatever else the machine does slows both alike, so the
-ratio of the two is steadier than either. `--null` compares the bare one with another bare one: the noise of the ratio.
+one without either. Both serve the same load at the same time on the same CPU, and the CPU time that all processes of
+each use is divided by the requests it serves. Whatever else the machine does slows both alike, so the ratio of the two
+is steadier than either. Where a process happens to lie in memory changes its speed by a few per cent, so both are
+started anew for every round. `--null` compares the bare one with another bare one: that is the noise of the ratio.
+
+The ratio depends on the rate, because readings and records cost the same at any rate. So each is measured apart, too:
+what a request costs more of which no record is made, what a record costs, and what a reading costs. Together they say
+what the telemetry takes of a core that is busy with requests.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from levelhead.engines.haproxy import config, process, runtime, stats
-from levelhead.engines.haproxy.driver import HAProxyEngine
+from levelhead.engines.haproxy.driver import Files, HAProxyEngine
 from levelhead.engines.haproxy.process import Binary, Process, find_binary
 from levelhead.engines.haproxy.talk import ask
 from levelhead.errors import LevelheadError
@@ -32,6 +37,8 @@ from levelhead.model import Fleet, Listener, Pool, Route, Server
 from levelhead.telemetry import Missing
 
 TICK_S = 0.25
+TARGET = 200.0
+READINGS = 40
 SETTLE_S = 1.5
 PORTS = {"bare": 28_080, "watched": 28_081}
 ORIGINS = (28_090, 28_091, 28_092, 28_093)
@@ -50,10 +57,24 @@ frontend origin
 
 @dataclass(frozen=True)
 class Turn:
-    """One second of one proxy: CPU microseconds a request, and how many requests that was."""
+    """Some seconds of one proxy: CPU microseconds a request, and requests a second."""
 
     us: float
-    requests: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """Both proxies as they are used; and what the parts of the telemetry cost, NaN where they were not measured.
+
+    `unrecorded` is a part of what a request costs; `record` and `reading` are in microseconds.
+    """
+
+    bare: Turn
+    watched: Turn
+    unrecorded: float = math.nan
+    record: float = math.nan
+    reading: float = math.nan
 
 
 @dataclass
@@ -65,6 +86,7 @@ class Control:
     readings: int = 0
     records: int = 0
     missing: int = 0
+    dropped: int = 0
 
 
 def fleet(port: int) -> Fleet:
@@ -161,60 +183,101 @@ async def watch(engine: HAProxyEngine, control: Control, stop: asyncio.Event) ->
         control.wall_s += time.monotonic() - began
 
 
-async def compare(binary: Binary, folder: Path, seconds: int, connections: int, null: bool) -> None:
-    places = {name: folder / name for name in ("bare", "watched", "origin")}
-    for place in places.values():
-        place.mkdir(mode=0o700)
+async def compare(binary: Binary, given: argparse.Namespace) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     proxies, others = {cpus[0]}, set(cpus[1:]) or set(cpus)
     binds = "\n".join(f"    bind 127.0.0.1:{port}" for port in ORIGINS)
-    engine = HAProxyEngine(places["watched"], binary=binary)
-    control, stop = Control(), asyncio.Event()
-    running: list[Process] = []
+    control = Control()
+    rounds: list[Round] = []
+    with tempfile.TemporaryDirectory(prefix="lh-") as folder:
+        with pinned(others):
+            origin = start_plain(binary, Path(folder), ORIGIN.format(binds=binds))
+        try:
+            for number in range(given.rounds):
+                with tempfile.TemporaryDirectory(prefix="lh-") as place:
+                    cpu_sets = (proxies, others)
+                    rounds.append(await one_round(binary, Path(place), cpu_sets, number % 2 == 1, control, given))
+        finally:
+            await process.end(origin, grace_s=0.0)
+    report(binary, rounds, control)
+
+
+async def one_round(
+    binary: Binary, place: Path, cpus: tuple[set[int], set[int]], turned: bool, control: Control,
+    given: argparse.Namespace,
+) -> Round:  # fmt: skip
+    """Both proxies, started anew, under load together; the first seconds, when the sampling finds its rate, apart."""
+    places = {name: place / name for name in PORTS}
+    for folder in places.values():
+        folder.mkdir(mode=0o700)
+    engine, stop = HAProxyEngine(places["watched"], binary=binary), asyncio.Event()
+    plain: list[Process] = []
     try:
-        with pinned(others):
-            running += start_plain(binary, places["origin"], ORIGIN.format(binds=binds))
-        with pinned(proxies):
-            running += start_plain(binary, places["bare"], plain_text(binary, places["bare"], "bare"))
-            if null:
-                running += start_plain(binary, places["watched"], plain_text(binary, places["watched"], "watched"))
-            else:
-                await engine.start(fleet(PORTS["watched"]))
-        watching = asyncio.create_task(watch(engine, control, stop)) if not null else None
-        with pinned(others):
-            turns = await take_turns({name: places[name] for name in PORTS}, seconds, connections)
+        with pinned(cpus[0]):
+            for name in sorted(places, reverse=turned):
+                if name == "watched" and not given.null:
+                    await engine.start(fleet(PORTS[name]))
+                else:
+                    plain += start_plain(binary, places[name], plain_text(binary, places[name], name))
+        with pinned(cpus[1]):
+            length = SETTLE_S + given.seconds + (0.5 if given.null else 6.0)
+            users = [asyncio.create_task(load(PORTS[name], length, given.connections)) for name in places]
+        watching = asyncio.create_task(watch(engine, control, stop)) if not given.null else None
+        await asyncio.sleep(SETTLE_S)
+        main = await measure(places, given.seconds)
         stop.set()
-        if watching is not None:
-            await watching
-        info = (await ask(places["watched"] / "haproxy.sock", ("show info",)))[0]
-        report(binary, turns, control, info)
+        if watching is None:
+            await asyncio.gather(*users)
+            return Round(main["bare"], main["watched"])
+        await watching
+        control.dropped += await dropped(places["watched"])
+        parts = await measure_parts(engine, places)
+        await asyncio.gather(*users)
+        processes = settle(places["watched"] / "haproxy.cfg")
+        before = cpu_us(processes)
+        for _ in range(READINGS):
+            await engine.sample()
+        return Round(main["bare"], main["watched"], *parts, (cpu_us(processes) - before) / READINGS)
     finally:
+        stop.set()
         await engine.close(stop=True)
-        for one in running:
+        for one in plain:
             await process.end((one,), grace_s=0.0)
 
 
-def plain_text(binary: Binary, place: Path, name: str) -> str:
-    paths = config.Paths(str(place / "haproxy.sock"), str(place / "servers.state"))
-    return config.render(fleet(PORTS[name]), paths, binary.version, None)
-
-
-async def take_turns(places: dict[str, Path], seconds: int, connections: int) -> dict[str, list[Turn]]:
-    """A reading of each proxy for every second under load; the first ones, when the sampling finds its rate, apart."""
+async def measure(places: dict[str, Path], seconds: float) -> dict[str, Turn]:
     processes = {name: settle(place / "haproxy.cfg") for name, place in places.items()}
-    users = [asyncio.create_task(load(PORTS[name], seconds + SETTLE_S + 2, connections)) for name in places]
-    await asyncio.sleep(SETTLE_S)
-    turns: dict[str, list[Turn]] = {name: [] for name in places}
     before = {name: (await served(place), cpu_us(processes[name])) for name, place in places.items()}
-    for _ in range(seconds):
-        await asyncio.sleep(1.0)
-        now = {name: (await served(place), cpu_us(processes[name])) for name, place in places.items()}
-        for name, (requests, used) in now.items():
-            count = requests - before[name][0]
-            turns[name].append(Turn((used - before[name][1]) / max(count, 1), count))
-        before = now
-    await asyncio.gather(*users)
-    return turns
+    await asyncio.sleep(seconds)
+    after = {name: (await served(place), cpu_us(processes[name])) for name, place in places.items()}
+    counts = {name: after[name][0] - before[name][0] for name in places}
+    return {n: Turn((after[n][1] - before[n][1]) / max(counts[n], 1), counts[n] / seconds) for n in places}
+
+
+async def measure_parts(engine: HAProxyEngine, places: dict[str, Path]) -> tuple[float, float]:
+    """What a request costs more without a record, as a part of one, and what its record costs, in microseconds."""
+    extra = []
+    for sampling, seconds in ((runtime.Sampling(1, 1), 3.0), (runtime.Sampling(config.MILLION, 1 << 40), 1.0)):
+        lines = runtime.set_sampling(sampling, Files.under(places["watched"]).paths)
+        await ask(places["watched"] / "haproxy.sock", lines)
+        drain = asyncio.create_task(drained(engine))
+        await asyncio.sleep(0.3)
+        turns = await measure(places, seconds)
+        drain.cancel()
+        extra.append((turns["watched"].us - turns["bare"].us, turns["bare"].us))
+    (without, bare), (recorded, _) = extra
+    return without / bare, recorded - without
+
+
+async def drained(engine: HAProxyEngine) -> None:
+    """Keeps the pipe of records empty, so that each costs what it usually does."""
+    while True:
+        engine.records()
+        await asyncio.sleep(0.05)
+
+
+def plain_text(binary: Binary, place: Path, name: str) -> str:
+    return config.render(fleet(PORTS[name]), Files.under(place).paths, binary.version, records=False)
 
 
 async def served(place: Path) -> int:
@@ -222,28 +285,39 @@ async def served(place: Path) -> int:
     return stats.read_info((await ask(place / "haproxy.sock", ("show info",)))[0]).requests
 
 
-def report(binary: Binary, turns: dict[str, list[Turn]], control: Control, info: str) -> None:
-    ratios = sorted(w.us / b.us for w, b in zip(turns["watched"], turns["bare"], strict=True))
-    print(f"HAProxy {binary.release}, {len(ratios)} s, one thread each on one CPU, small GETs over keep-alive\n")
+async def dropped(place: Path) -> int:
+    return stats.read_info((await ask(place / "haproxy.sock", ("show info",)))[0]).dropped_records
+
+
+def report(binary: Binary, rounds: list[Round], control: Control) -> None:
+    print(f"HAProxy {binary.release}, {len(rounds)} rounds, one thread each on one CPU, small GETs over keep-alive\n")
     print(f"{'':10}{'us/request':>12}{'requests/s':>13}")
-    for name, taken in turns.items():
-        print(f"{name:10}{statistics.median(t.us for t in taken):>12.2f}", end="")
-        print(f"{statistics.median(t.requests for t in taken):>13.0f}")
-    low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+    for name, turns in (("bare", [r.bare for r in rounds]), ("watched", [r.watched for r in rounds])):
+        us, rate = (statistics.median(values) for values in zip(*((t.us, t.rate) for t in turns), strict=True))
+        print(f"{name:10}{us:>12.2f}{rate:>13.0f}")
+    ratios = sorted(r.watched.us / r.bare.us for r in rounds)
     median = statistics.median(ratios)
-    print(f"\nwatched / bare: median {median:.4f}, middle half {low:.4f} to {high:.4f}; the bar is 1.03")
-    if control.readings:
-        dropped = re.search(r"DroppedLogs: (\d+)", info)
-        print(
-            f"control side: {100 * control.cpu_s / control.wall_s:.2f} % of a core, "
-            f"{1e3 * control.cpu_s / control.readings:.2f} ms a reading; {control.records / control.wall_s:.0f} records"
-            f"/s, {dropped[1] if dropped else '?'} dropped, {control.missing} readings missing"
-        )
+    print(f"\nwatched / bare at this rate: median {median:.4f}, from {ratios[0]:.4f} to {ratios[-1]:.4f}")
+    if not control.readings:
+        return
+    part, record, reading = (
+        statistics.median(values) for values in zip(*((r.unrecorded, r.record, r.reading) for r in rounds), strict=True)
+    )
+    fixed = (TARGET * record + reading / TICK_S) / 1e6
+    print(
+        f"a request without a record: {100 * part:+.2f} %; a record: {record:.1f} us; a reading: {reading:.0f} us\n"
+        f"of a core that is busy with requests: {100 * part:.2f} % + {100 * fixed:.2f} % = "
+        f"{100 * (part + fixed):.2f} %; the bar is 3 %\n"
+        f"control side: {100 * control.cpu_s / control.wall_s:.2f} % of a core, "
+        f"{1e3 * control.cpu_s / control.readings:.2f} ms a reading; {control.records / control.wall_s:.0f} records/s, "
+        f"{control.dropped} dropped, {control.missing} readings missing"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--seconds", type=int, default=25, help="how long it counts (25)")
+    parser.add_argument("--rounds", type=int, default=4, help="how often both are started and compared (4)")
+    parser.add_argument("--seconds", type=int, default=3, help="how long both are compared in a round (3)")
     parser.add_argument("--connections", type=int, default=16, help="keep-alive connections to each proxy (16)")
     parser.add_argument("--haproxy", type=Path, help="the binary; else the one that Levelhead would take")
     parser.add_argument("--null", action="store_true", help="compare the bare one with another bare one")
@@ -254,8 +328,7 @@ def main() -> None:
         return
     try:
         binary = process.binary_at(given.haproxy) if given.haproxy else find_binary()
-        with tempfile.TemporaryDirectory(prefix="lh-") as folder:
-            asyncio.run(compare(binary, Path(folder), given.seconds, given.connections, given.null))
+        asyncio.run(compare(binary, given))
     except LevelheadError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -154,6 +154,16 @@ def test_a_bug_is_called_one_and_shows_its_traceback_only_when_asked(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_no_bug_wherever_it_comes(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = RuntimeError("Error calling __set_name__")
+    hidden.__cause__ = KeyboardInterrupt()
+    failing(hidden)
+    assert main(["fail"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_an_error_under_json_is_json_on_stdout_and_words_on_stderr(
     failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

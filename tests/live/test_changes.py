@@ -64,7 +64,7 @@ def steps(count: int) -> Iterator[tuple[str, Wanted]]:
 def test_changes_under_traffic_lose_no_request(home: Home, backends: Backends) -> None:
     async def check() -> None:
         servers, (port,) = backends(5), free_ports(1)
-        file, other = home.folder / "levelhead.yaml", home.folder / "other.yaml"
+        file = home.folder / "levelhead.yaml"
         file.write_text(Wanted().text(port, servers))
         serving = home.start("run", str(file), "--json")
         await asyncio.to_thread(serving.first)
@@ -78,7 +78,9 @@ def test_changes_under_traffic_lose_no_request(home: Home, backends: Backends) -
                 if way == "file":
                     written(file, wanted.text(port, servers))
                 else:
-                    written(other, wanted.text(port, servers))
+                    # A file of its own: on a slow machine the command may read it when the next change is due.
+                    other = home.folder / f"change-{len(applied)}.yaml"
+                    other.write_text(wanted.text(port, servers))
                     ordered = asyncio.to_thread(home.do, "apply", str(other), "--why", f"change to {wanted}")
                     applied.append(asyncio.create_task(ordered))
                     await asyncio.sleep(0)

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from levelhead.engines.haproxy import config, process, runtime
-from levelhead.engines.haproxy.driver import HAProxyEngine
+from levelhead.engines.haproxy.driver import Files, HAProxyEngine
 from levelhead.engines.haproxy.process import Binary, every_binary, find_binary
+from levelhead.engines.haproxy.runtime import Sampling
 from levelhead.errors import ConfigError, EngineError, EngineRefused
 from levelhead.model import Admin, Fleet, Hash, Listener, Server
 from levelhead.telemetry import Missing, Records
@@ -39,9 +40,13 @@ pytestmark = pytest.mark.live
 )  # fmt: skip
 def test_haproxy_takes_every_fleet_without_a_word(binary: Binary, fleet: Fleet) -> None:
     with tempfile.TemporaryDirectory(prefix="lh-") as made:
-        states, file = Path(made) / "states", Path(made) / "haproxy.cfg"
-        states.write_text(runtime.state_file(Fleet((), ()), {}, frozenset()))
-        file.write_text(config.render(fleet, config.Paths(f"{made}/haproxy.sock", str(states)), binary.version))
+        files = Files.under(Path(made))
+        files.states.write_text(runtime.state_file(Fleet((), ()), {}, frozenset()))
+        patterns, values = runtime.sampling_files(Sampling())
+        files.sampling_acl.write_text(patterns)
+        files.sampling_map.write_text(values)
+        file = files.config
+        file.write_text(config.render(fleet, files.paths, binary.version))
         said = subprocess.run([binary.path, "-c", "-f", file], capture_output=True, text=True, check=False, timeout=20)
 
         words = (said.stdout + said.stderr).replace("Configuration file is valid", "").strip()

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from levelhead.engines.haproxy import runtime, talk
-from levelhead.engines.haproxy.config import Sampling
-from levelhead.engines.haproxy.driver import HAProxyEngine
+from levelhead.engines.haproxy.driver import Files, HAProxyEngine
 from levelhead.engines.haproxy.process import Binary
+from levelhead.engines.haproxy.runtime import Sampling
 from levelhead.model import Admin, Check, Fleet, LeastRequest, Limits, Listener, Pool, RoundRobin, Route, Server
 from levelhead.telemetry import Health, Sample, Standing
 from tests.live.conftest import Answer, Backend, Backends, ask, free_port, load, until
@@ -55,7 +55,7 @@ async def sampled(engine: HAProxyEngine) -> Sample:
 
 async def unrecorded(folder: Path) -> None:
     """From here on as it is for requests of which no record is made: most of them, at a high rate."""
-    await talk.ask(folder / "haproxy.sock", runtime.set_sampling(Sampling(1)))
+    await talk.ask(folder / "haproxy.sock", runtime.set_sampling(Sampling(1), Files.under(folder).paths))
 
 
 def failures(answers: list[Answer]) -> list[Answer]:

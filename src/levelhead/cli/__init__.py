@@ -99,7 +99,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except LevelheadError as error:
         return _failed(call, error)
     except Exception as error:
-        return _bug(call, error)
+        return EXIT_INTERRUPTED if _interrupted(error) else _bug(call, error)
     return code if isinstance(code, int) else 0
 
 
@@ -122,6 +122,13 @@ def _failed(call: Call, error: LevelheadError) -> int:
     if isinstance(error, ConfigError):
         fields |= {"file": error.file, "line": error.line, "column": error.column}
     return _told(call, error.exit_code, fields)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: Python 3.11 hides one that comes while a class is being made."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _bug(call: Call, error: Exception) -> int:

@@ -109,7 +109,7 @@ def _moded(wanted: Wanted, mode: Mode) -> Wanted:
 
 def _show_config(call: Call, made: Settings, instance: instances.Instance) -> None:
     binary, files = find_binary(), Files.under(instance.directory)
-    text = config.render(made.fleet, config.Paths(str(files.socket), str(files.states)), binary.version)
+    text = config.render(made.fleet, files.paths, binary.version)
     if call.json:
         answer: dict[str, object] = {"schema": "levelhead/config/1", "engine": "haproxy", "version": binary.release}
         screen.show_plain_json(answer | {"text": text})

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from levelhead.engines.haproxy.config import Paths, Sampling, Version, complaint, render, weights
+from levelhead.engines.haproxy.config import Paths, Version, complaint, render, weights
 from levelhead.errors import ConfigError
 from levelhead.model import (
     Admin,
@@ -33,7 +33,7 @@ from levelhead.model import (
 from tests.engines.haproxy.fleets import fleets
 
 GOLDEN = Path(__file__).parent / "golden"
-PATHS = Paths("/run/lh/haproxy.sock", "/run/lh/servers.state")
+PATHS = Paths("/run/lh/haproxy.sock", "/run/lh/servers.state", "/run/lh/sampling.acl", "/run/lh/sampling.map")
 HERE = Origin("levelhead.yaml", 7, 3)
 
 
@@ -62,22 +62,22 @@ EVERYTHING = Fleet(
     ),
     "cookie:sid",
 )  # fmt: skip
-CASES: dict[str, tuple[Fleet, Version, Sampling | None]] = {
-    "usual-2.8": (one(), (2, 8, 25), Sampling()),
-    "everything-2.6": (EVERYTHING, (2, 6, 12), Sampling(5000, 160_000)),
+CASES: dict[str, tuple[Fleet, Version, bool]] = {
+    "usual-2.8": (one(), (2, 8, 25), True),
+    "everything-2.6": (EVERYTHING, (2, 6, 12), True),
     "oldest-2.4": (
         replace(one(policy=Hash("header", "X-User", consistent=False), check=Check("/up", host="up.local")),
                 listeners=(Listener("main", "127.0.0.1", 80, (Route("web", "a.example"),)),), client="header:X-User"),
-        (2, 4, 0), Sampling(),
+        (2, 4, 0), True,
     ),
-    "without-records-2.8": (one(policy=LeastRequest()), (2, 8, 25), None),
+    "without-records-2.8": (one(policy=LeastRequest()), (2, 8, 25), False),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_file_reads_as_its_golden_one(name: str) -> None:
-    fleet, version, sampling = CASES[name]
-    text = render(fleet, PATHS, version, sampling)
+    fleet, version, records = CASES[name]
+    text = render(fleet, PATHS, version, records=records)
     golden = GOLDEN / f"{name}.cfg"
     if os.environ.get("WRITE_GOLDEN"):
         golden.write_text(text, encoding="utf-8")

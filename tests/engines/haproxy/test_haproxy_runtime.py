@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from levelhead.engines.haproxy import runtime
-from levelhead.engines.haproxy.config import Paths, Sampling, Version, render, weights
-from levelhead.engines.haproxy.runtime import Commands, Key, NeedsReload, ServerState
+from levelhead.engines.haproxy.config import Paths, Version, render, weights
+from levelhead.engines.haproxy.runtime import Commands, Key, NeedsReload, Sampling, ServerState
 from levelhead.model import Admin, Check, Fleet, Hash, LeastRequest, Limits, Listener, Pool, Route, Server
 from tests.engines.haproxy.fleets import fleets
 
-PATHS = Paths("/run/lh/haproxy.sock", "/run/lh/servers.state")
+PATHS = Paths("/run/lh/haproxy.sock", "/run/lh/servers.state", "/run/lh/sampling.acl", "/run/lh/sampling.map")
 NEW: Version = (2, 8, 25)
 CHECK = Check("/health", interval_s=0.5)
 FIXED = Hash("path", consistent=False)
@@ -38,7 +38,7 @@ def live(fleet: Fleet) -> dict[Key, ServerState]:
 def planned(
     before: Fleet, after: Fleet, version: Version = NEW, states: dict[Key, ServerState] | None = None
 ) -> Commands | NeedsReload:  # fmt: skip
-    old, new = (render(f, PATHS, version, Sampling(k)) for f, k in ((before, 7), (after, 8)))
+    old, new = (render(f, PATHS, version) for f in (before, after))
     return runtime.plan(old, new, live(before) if states is None else states, after, version)
 
 
@@ -249,3 +249,17 @@ def test_a_name_keeps_the_address_it_had_and_a_new_name_has_none() -> None:
 
 def test_states_that_are_none_are_left_out() -> None:
     assert runtime.read_states("1\n# be_id\n\n3 web 1 s1 10.0.0.1 x 0 1 1 1 1 1 1 1 1 1 1 - 80\nnonsense\n") == {}
+
+
+def test_a_sampling_is_set_and_read_back() -> None:
+    sampling = Sampling(5000, 160_000)
+    patterns, values = runtime.sampling_files(sampling)
+
+    assert runtime.set_sampling(sampling, PATHS) == (
+        "clear acl /run/lh/sampling.acl", "set map /run/lh/sampling.map keep 5000",
+        "set map /run/lh/sampling.map surge 160000", "add acl /run/lh/sampling.acl 0:4999",
+    )  # fmt: skip
+    assert patterns == "0:4999\n"
+    assert runtime.read_sampling(values) == sampling
+    assert runtime.sampling_files(Sampling())[0] == "0:999999\n"
+    assert runtime.read_sampling("") is None

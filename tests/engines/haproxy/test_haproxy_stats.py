@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from levelhead.engines.haproxy import runtime, stats
-from levelhead.engines.haproxy.config import KEEP_ALL, Sampling
+from levelhead.engines.haproxy.config import MILLION
+from levelhead.engines.haproxy.runtime import Sampling
 from levelhead.model import Server
 from levelhead.telemetry import Floats, Health, Missing, Sample, Standing, between
 from tests.engines.haproxy.record import fleet
@@ -230,9 +231,9 @@ def test_lines_that_are_none_are_counted_and_half_requests_left_out() -> None:
 @pytest.mark.parametrize(
     ("rate", "keep", "then"),
     [
-        (0.0, 100, Sampling(KEEP_ALL, 800)), (200.0, 5, Sampling(KEEP_ALL, 800)),
-        (400.0, KEEP_ALL, Sampling(500_000, 1600)), (400.0, 510_000, Sampling(510_000, 7)),
-        (40_000.0, KEEP_ALL, Sampling(5_000, 160_000)), (1e12, KEEP_ALL, Sampling(1, 800_000_000)),
+        (0.0, 100, Sampling(MILLION, 800)), (200.0, 5, Sampling(MILLION, 800)),
+        (400.0, MILLION, Sampling(500_000, 1600)), (400.0, 510_000, Sampling(510_000, 7)),
+        (40_000.0, MILLION, Sampling(5_000, 160_000)), (1e12, MILLION, Sampling(1, 800_000_000)),
         (201.0, 1_000, Sampling(995_025, 804)),
     ],
 )  # fmt: skip

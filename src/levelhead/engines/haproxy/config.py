@@ -31,11 +31,7 @@ Version = tuple[int, int, int]
 
 OLDEST: Final[Version] = (2, 4, 0)
 MAX_WEIGHT: Final = 256
-KEEP_ALL: Final = 1_000_000
-"""The sampling of records is in millionths: this many means every request is recorded."""
-KEEP: Final = "proc.levelhead_keep"
-SURGE: Final = "proc.levelhead_surge"
-"""The process variables that hold the sampling in force; the driver changes them over the socket, without a reload."""
+MILLION: Final = 1_000_000
 THIN: Final = 32
 NO_ROUTE: Final = "levelhead-no-route"
 SERVER_INDENT: Final = "    server "
@@ -51,34 +47,25 @@ _RESERVED_POOLS: Final = frozenset({NO_ROUTE, "GLOBAL", "MASTER"})
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """Of how many requests a record is made.
-
-    `keep` is in millionths. A listener that gets more than `surge` requests a second gets more than `keep` was meant
-    for: until it is set anew, one in 32 of its records is made, so a surge is cheap also while nobody watches.
-    """
-
-    keep: int = KEEP_ALL
-    surge: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
 class Paths:
-    """Where the process finds its runtime socket and the states its predecessor left."""
+    """Where the process finds its runtime socket, the states its predecessor left, and the sampling of records."""
 
     stats_socket: str
     state_file: str
+    sampling_acl: str
+    sampling_map: str
 
 
-def render(fleet: Fleet, paths: Paths, version: Version, sampling: Sampling | None = Sampling()) -> str:
-    """The whole file. `sampling` is that of records to start with; None leaves the records out.
+def render(fleet: Fleet, paths: Paths, version: Version, *, records: bool = True) -> str:
+    """The whole file, with the records of requests or without.
 
     The same fleet gives the same text. Raises ConfigError, with its origin, for what this version cannot express.
     Drained servers look ready here: a file has no word for them; `runtime.state_file` holds them back from the start.
     """
     _check_names(fleet)
-    sections = [_global(fleet, paths, sampling), _defaults()]
-    sections += [_frontend(fleet, listener, version, sampling is not None) for listener in fleet.listeners]
+    sections = [_global(fleet, paths), _defaults()]
+    recorded = _records(fleet.client, paths) if records else []
+    sections += [_frontend(fleet, listener, version, recorded) for listener in fleet.listeners]
     sections += [_backend(fleet, pool, version) for pool in fleet.pools]
     if any(not _catches_all(listener) for listener in fleet.listeners):
         sections.append(_no_route())
@@ -136,7 +123,7 @@ def is_name(host: str) -> bool:
     return False
 
 
-def _global(fleet: Fleet, paths: Paths, sampling: Sampling | None) -> list[str]:
+def _global(fleet: Fleet, paths: Paths) -> list[str]:
     longest = max((t for p in fleet.pools for t in (p.timeouts.server_s, p.timeouts.client_s)), default=0.0)
     lines = [
         "# The process. Levelhead writes this file anew at every change; edits here are lost.",
@@ -148,8 +135,6 @@ def _global(fleet: Fleet, paths: Paths, sampling: Sampling | None) -> list[str]:
     ]
     if any(listener.certificate for listener in fleet.listeners):
         lines += ["    ssl-default-bind-options ssl-min-ver TLSv1.2", "    tune.ssl.default-dh-param 2048"]
-    if sampling is not None:
-        lines += [f"    set-var {KEEP} int({sampling.keep})", f"    set-var {SURGE} int({sampling.surge})"]
     return lines
 
 
@@ -177,7 +162,7 @@ def _defaults() -> list[str]:
     ]
 
 
-def _frontend(fleet: Fleet, listener: Listener, version: Version, recorded: bool) -> list[str]:
+def _frontend(fleet: Fleet, listener: Listener, version: Version, recorded: list[str]) -> list[str]:
     pools = [p for p in fleet.pools if any(r.pool == p.name for r in listener.routes)]
     host = f"[{listener.host}]" if ":" in listener.host else listener.host
     tls = f" ssl crt {_quoted(listener.certificate)} alpn h2,http/1.1" if listener.certificate else ""
@@ -194,7 +179,7 @@ def _frontend(fleet: Fleet, listener: Listener, version: Version, recorded: bool
         lines.append(f"    timeout http-request {_ms(min(client, 10.0))}")
     if listener.certificate:
         lines.append("    http-request set-header X-Forwarded-Proto https")
-    lines += _records(fleet.client) if recorded else []
+    lines += recorded
     for route in listener.routes:
         if _is_open(route):
             return [*lines, f"    default_backend {route.pool}"]
@@ -202,23 +187,27 @@ def _frontend(fleet: Fleet, listener: Listener, version: Version, recorded: bool
     return [*lines, f"    default_backend {NO_ROUTE}"]
 
 
-def _records(client: str) -> list[str]:
+def _records(client: str, paths: Paths) -> list[str]:
     """The record of one request, made for a random few; the others pay for one comparison and nothing else.
 
-    The time starts when the whole request head is there, so a slow client does not make a server look slow.
+    Which few is the range of numbers in `sampling_acl`: of all the conditions that can be changed while the process
+    runs, a list of patterns is the cheapest to evaluate. The time starts when the whole request head is there, so a
+    slow client does not make a server look slow.
     """
+    said = f"map_str_int({paths.sampling_map})"
     return [
         "    log stdout len 512 format raw local0",
         "    option dontlognull",
         '    log-format "%b %s %ST %ts %Ta %[date(0,us),sub(txn.levelhead_at)] %[var(txn.levelhead_keep)]'
         ' %[var(txn.levelhead_thin)] %[var(txn.levelhead_who)]"',
         "    http-request set-log-level silent",
-        f"    http-request allow if {{ rand({KEEP_ALL}),sub({KEEP}) ge 0 }}",
-        f"    http-request set-var(txn.levelhead_thin) int({THIN}) if {{ fe_req_rate,sub({SURGE}) gt 0 }}",
+        f"    http-request allow if !{{ rand({MILLION}) -f {paths.sampling_acl} }}",
+        f"    http-request set-var(txn.levelhead_surge) str(surge),{said}",
+        f"    http-request set-var(txn.levelhead_thin) int({THIN}) if {{ fe_req_rate,sub(txn.levelhead_surge) gt 0 }}",
         f"    http-request allow if {{ var(txn.levelhead_thin) -m found }} {{ rand({THIN}) gt 0 }}",
         "    http-request set-log-level info",
         "    http-request set-var(txn.levelhead_at) date(0,us)",
-        f"    http-request set-var(txn.levelhead_keep) var({KEEP})",
+        f"    http-request set-var(txn.levelhead_keep) str(keep),{said}",
         f"    http-request set-var(txn.levelhead_who) {_client_key(client)}",
     ]
 

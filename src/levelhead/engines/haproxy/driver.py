@@ -22,6 +22,7 @@ from typing import Final, Literal
 
 from levelhead.engines.base import Applied, Capabilities
 from levelhead.engines.haproxy import config, ports, process, runtime, stats
+from levelhead.engines.haproxy.config import Paths
 from levelhead.engines.haproxy.process import Binary, Process, find_binary
 from levelhead.engines.haproxy.runtime import Key, NeedsReload, ServerState, States
 from levelhead.engines.haproxy.talk import ask, ask_master
@@ -52,6 +53,8 @@ class Files:
     candidate: Path
     last_good: Path
     states: Path
+    sampling_acl: Path
+    sampling_map: Path
     socket: Path
     master: Path
     pid: Path
@@ -62,9 +65,16 @@ class Files:
 
     @classmethod
     def under(cls, folder: Path) -> Files:
-        names = ("haproxy.cfg", "haproxy.cfg.candidate", "haproxy.cfg.last-good", "servers.state", "haproxy.sock",
-                 "master.sock", "haproxy.pid", "records.pipe", "haproxy.log", "engine.json", "lock")  # fmt: skip
+        names = (
+            "haproxy.cfg", "haproxy.cfg.candidate", "haproxy.cfg.last-good", "servers.state", "sampling.acl",
+            "sampling.map", "haproxy.sock", "master.sock", "haproxy.pid", "records.pipe", "haproxy.log", "engine.json",
+            "lock",
+        )  # fmt: skip
         return cls(folder, *(folder / name for name in names))
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(str(self.socket), str(self.states), str(self.sampling_acl), str(self.sampling_map))
 
 
 class HAProxyEngine:
@@ -82,7 +92,7 @@ class HAProxyEngine:
         self._worker: Process | None = None
         self._former: frozenset[int] = frozenset()
         self._epoch = 0
-        self._sampling = stats.sampling_for(0.0, self._target, config.Sampling())
+        self._sampling = stats.sampling_for(0.0, self._target, runtime.Sampling())
         self._tap: Tap | None = None
         self._unlock: weakref.finalize[[int], HAProxyEngine] | None = None
         self._last: Sample | None = None
@@ -266,6 +276,7 @@ class HAProxyEngine:
         if check:
             await self._check(text, files.candidate)
         _must_be_free(fleet, "")
+        _make_inputs(files, self._sampling)
         _write(files.states, runtime.state_file(fleet, self._states, runtime.asked_alike(text, text)))
         _write(files.config, text)
         _clear_for_start(files)
@@ -318,7 +329,7 @@ class HAProxyEngine:
     async def _check(self, text: str, file: Path) -> None:
         """EngineRefused with HAProxy's words if it would not load the text; `file` is for this one question."""
         _write(file, text)
-        _touch_states(self._files.states)
+        _make_inputs(self._files, self._sampling)
         try:
             good, said = await process.check_file(self._binary, file)
         finally:
@@ -345,10 +356,7 @@ class HAProxyEngine:
         if now is not None and worker == (now.pid, now.started):
             self._worker = now
         self._meet(info.pid)
-        said = await ask(self._files.socket, (f"get var {config.KEEP}", f"get var {config.SURGE}"))
-        found_set = [re.search(r"value=<(\d+)>", text) for text in said]
-        if found_set[0] and found_set[1]:
-            self._sampling = config.Sampling(int(found_set[0][1]), int(found_set[1][1]))
+        self._sampling = runtime.read_sampling(_read(self._files.sampling_map)) or self._sampling
         if self._tap is not None:
             self._tap.lines()  # of a time when nobody listened
         return True
@@ -378,7 +386,8 @@ class HAProxyEngine:
             return
         wanted = stats.sampling_for((requests - before) / (at - then), self._target, self._sampling)
         if wanted != self._sampling:
-            lines = runtime.set_sampling(wanted)
+            _write_sampling(self._files, wanted)
+            lines = runtime.set_sampling(wanted, self._files.paths)
             if not runtime.objections(lines, await ask(self._files.socket, lines)):
                 self._sampling = wanted
 
@@ -422,8 +431,7 @@ class HAProxyEngine:
     # The folder.
 
     def _text(self, fleet: Fleet) -> str:
-        paths = config.Paths(str(self._files.socket), str(self._files.states))
-        return config.render(fleet, paths, self._binary.version, self._sampling)
+        return config.render(fleet, self._files.paths, self._binary.version)
 
     def _must_run(self) -> None:
         if not self.alive():
@@ -433,10 +441,10 @@ class HAProxyEngine:
         """The folder, for its owner only. One that others use is refused, not changed."""
         files = self._files
         longest = max(len(os.fsencode(p)) for p in (files.socket, files.master))
-        if longest > _LONGEST_SOCKET or "," in str(files.folder):
+        if longest > _LONGEST_SOCKET or not re.fullmatch(r"[\w./@+~-]+", str(files.folder)):
             raise EngineError(
-                f"{files.folder} cannot hold HAProxy's sockets: their paths may have {_LONGEST_SOCKET} bytes and no "
-                f"comma, and this makes {longest} bytes", next_step="use a folder with a shorter path",
+                f"{files.folder} cannot hold HAProxy's sockets: their paths may have {_LONGEST_SOCKET} bytes, and this "
+                f"makes {longest}; and only letters, digits and ./@+~_-", next_step="use a folder with a plainer path",
             )  # fmt: skip
         try:
             files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -504,14 +512,24 @@ def _clear_for_start(files: Files) -> None:
 
 
 def _clear_after(files: Files) -> None:
-    for path in (files.socket, files.master, files.pid, files.states, files.records, files.lock):
+    for path in (
+        files.socket, files.master, files.pid, files.states, files.sampling_acl, files.sampling_map, files.records,
+        files.lock,
+    ):  # fmt: skip
         path.unlink(missing_ok=True)
 
 
-def _touch_states(path: Path) -> None:
-    """HAProxy warns where the file of states is missing."""
-    if not path.exists():
-        _write(path, runtime.state_file(_NO_FLEET, {}, frozenset()))
+def _make_inputs(files: Files, sampling: runtime.Sampling) -> None:
+    """What a file names must be there when HAProxy reads it."""
+    if not files.states.exists():
+        _write(files.states, runtime.state_file(_NO_FLEET, {}, frozenset()))
+    _write_sampling(files, sampling)
+
+
+def _write_sampling(files: Files, sampling: runtime.Sampling) -> None:
+    patterns, values = runtime.sampling_files(sampling)
+    _write(files.sampling_acl, patterns)
+    _write(files.sampling_map, values)
 
 
 def _remove(path: Path) -> None:

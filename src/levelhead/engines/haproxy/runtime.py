@@ -14,16 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from levelhead.engines.haproxy.config import (
-    KEEP,
-    SERVER_INDENT,
-    SURGE,
-    Sampling,
-    Version,
-    is_name,
-    server_words,
-    weights,
-)
+from levelhead.engines.haproxy.config import MILLION, SERVER_INDENT, Paths, Version, is_name, server_words, weights
 from levelhead.model import Admin, Fleet, Hash, Pool, Server
 
 NOT_LIVE: Final[Version] = (2, 6, 0)
@@ -75,6 +66,18 @@ class ServerState:
 
 
 States = Mapping[Key, ServerState]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Of how many requests a record is made.
+
+    `keep` is in millionths. A listener that gets more than `surge` requests a second gets more than `keep` was meant
+    for: until it is set anew, one in 32 of its records is made, so a surge is cheap also while nobody watches.
+    """
+
+    keep: int = MILLION
+    surge: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +189,29 @@ def farewell(key: Key) -> tuple[str, ...]:
     return (f"set server {name} addr 127.0.0.1 port 1", f"del server {name}")
 
 
-def set_sampling(sampling: Sampling) -> tuple[str, ...]:
-    """Sets of how many requests a record is made."""
-    return ("experimental-mode on", f"set var {KEEP} int({sampling.keep})", f"set var {SURGE} int({sampling.surge})")
+def set_sampling(sampling: Sampling, paths: Paths) -> tuple[str, ...]:
+    """Puts a sampling in force. Between two of these commands nothing is recorded, for microseconds."""
+    return (
+        f"clear acl {paths.sampling_acl}",
+        f"set map {paths.sampling_map} keep {sampling.keep}",
+        f"set map {paths.sampling_map} surge {sampling.surge}",
+        f"add acl {paths.sampling_acl} {_range(sampling)}",
+    )
+
+
+def sampling_files(sampling: Sampling) -> tuple[str, str]:
+    """What a process that starts reads: the list of patterns, and the map."""
+    return f"{_range(sampling)}\n", f"keep {sampling.keep}\nsurge {sampling.surge}\n"
+
+
+def read_sampling(text: str) -> Sampling | None:
+    """The sampling that a map holds; None if it is none."""
+    found = re.fullmatch(r"keep (\d+)\nsurge (\d+)\n", text)
+    return Sampling(int(found[1]), int(found[2])) if found else None
+
+
+def _range(sampling: Sampling) -> str:
+    return f"0:{max(sampling.keep, 1) - 1}"
 
 
 def state_file(fleet: Fleet, live: States, alike: frozenset[Key]) -> str:
@@ -281,7 +304,7 @@ def _same_address(state: ServerState, server: Server) -> bool:
 
 
 def _taken_apart(text: str) -> tuple[tuple[str, ...], dict[Key, _Line]]:
-    """A file as its frame (all lines but servers and the sampling to start with) and its servers."""
+    """A file as its frame (all lines but servers) and its servers."""
     frame: list[str] = []
     servers: dict[Key, _Line] = {}
     section = ""
@@ -289,8 +312,6 @@ def _taken_apart(text: str) -> tuple[tuple[str, ...], dict[Key, _Line]]:
         if line.startswith(SERVER_INDENT):
             name, address, *words = line.split()[1:]
             servers[section, name] = _Line(address, " ".join(_fixed_words(words)))
-            continue
-        if line.strip().startswith((f"set-var {KEEP} ", f"set-var {SURGE} ")):
             continue
         if line.startswith("backend "):
             section = line.split()[1]

@@ -27,8 +27,8 @@ from typing import Final
 
 import numpy as np
 
-from levelhead.engines.haproxy.config import KEEP_ALL, Sampling, weights
-from levelhead.engines.haproxy.runtime import Key, States
+from levelhead.engines.haproxy.config import MILLION, weights
+from levelhead.engines.haproxy.runtime import Key, Sampling, States
 from levelhead.model import Admin, Fleet
 from levelhead.telemetry import (
     NO_RECORDS,
@@ -197,10 +197,10 @@ def sampling_for(rate: float, target: float, now: Sampling) -> Sampling:
 
     Small changes are not worth a command, so the present one stays while it is near enough.
     """
-    keep = KEEP_ALL if rate <= target else max(round(KEEP_ALL * target / rate), 1)
-    if keep != KEEP_ALL and abs(keep - now.keep) <= _DEADBAND * now.keep:
+    keep = MILLION if rate <= target else max(round(MILLION * target / rate), 1)
+    if keep != MILLION and abs(keep - now.keep) <= _DEADBAND * now.keep:
         return now
-    return Sampling(keep, max(round(_SURGE * target * KEEP_ALL / keep), 1))
+    return Sampling(keep, max(round(_SURGE * target * MILLION / keep), 1))
 
 
 def read_lines(lines: Iterable[str], where: Layout) -> Lines:
@@ -224,7 +224,7 @@ def read_lines(lines: Iterable[str], where: Layout) -> Lines:
             continue
         try:
             pool, server, code, ended, ms, us, keep, thin, who = words
-            share = int(keep) / KEEP_ALL / (1 if thin == "-" else int(thin))
+            share = int(keep) / MILLION / (1 if thin == "-" else int(thin))
             found = (rows.get((pool, server), -1), int(code), _latency_ms(ms, us), 1.0 / share)
         except (ValueError, ZeroDivisionError):
             malformed += 1
