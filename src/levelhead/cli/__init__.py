@@ -125,10 +125,12 @@ def _failed(call: Call, error: LevelheadError) -> int:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind it: Python 3.11 hides one that comes while a class is being made."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    """Whether Ctrl-C is behind it: while a class is being made, Python 3.11 hides it as a cause, pydantic in a text."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt: " in str(error):
+            return True
         error = error.__cause__
-    return error is not None
+    return False
 
 
 def _bug(call: Call, error: Exception) -> int:

@@ -22,9 +22,9 @@ from levelhead.web.answers import StatusAnswer
 
 REFRESH_S: Final = 1.0
 STALE_S: Final = 3.0
-# From so many columns on, headings are whole words; from so many, every column is shown.
-WIDE: Final = 100
+# A terminal of MEDIUM columns has room for most of the table; from WIDE on, all of it is shown, and headings are words.
 MEDIUM: Final = 80
+WIDE: Final = 110
 BAR_CELLS: Final = 8
 
 
@@ -44,7 +44,7 @@ class Column:
     short: str
     cell: Callable[[ServerStatus, Scale], Text | str]
     right: bool = True
-    essential: bool = False
+    needs: int = MEDIUM
 
 
 @click.command()
@@ -105,7 +105,7 @@ def _heading(pool: PoolStatus) -> Text:
 
 def _servers(pool: PoolStatus, out: Console) -> Table:
     """One row per server; a narrower terminal gets shorter headings, then fewer columns."""
-    columns = [column for column in COLUMNS if out.width >= MEDIUM or column.essential]
+    columns = [column for column in COLUMNS if out.width >= column.needs]
     headings = [column.heading if out.width >= WIDE else column.short for column in columns]
     numbers = tuple(heading for heading, column in zip(headings, columns, strict=True) if column.right)
     table = screen.table(*headings, right=numbers)
@@ -143,17 +143,17 @@ def _latency(server: ServerStatus, _: Scale) -> str:
 
 
 COLUMNS: Final = (
-    Column("server", "server", _name, right=False, essential=True),
-    Column("state", "state", _state, right=False, essential=True),
+    Column("server", "server", _name, right=False, needs=0),
+    Column("state", "state", _state, right=False, needs=0),
     Column("weight", "weight", _weight),
-    Column("intended", "meant", lambda server, _: screen.share(server.intended), essential=True),
-    Column("predicted", "must", lambda server, _: screen.share(server.predicted), essential=True),
-    Column("observed", "seen", lambda server, _: screen.share(server.observed), essential=True),
+    Column("intended", "meant", lambda server, _: screen.share(server.intended), needs=0),
+    Column("predicted", "must", lambda server, _: screen.share(server.predicted), needs=0),
+    Column("observed", "seen", lambda server, _: screen.share(server.observed), needs=0),
     Column("", "", _bar, right=False),
-    Column("bearable", "bears", lambda server, _: screen.bearable(server.bearable, server.borne)),
-    Column("req/s", "req/s", lambda server, _: screen.number(server.rate, 1), essential=True),
+    Column("bearable", "bearable", lambda server, _: screen.bearable(server.bearable, server.borne), needs=WIDE),
+    Column("req/s", "req/s", lambda server, _: screen.number(server.rate, 1), needs=0),
     Column("in flight", "held", lambda server, _: screen.number(server.in_flight)),
-    Column("errors", "err", _errors, essential=True),
+    Column("errors", "err", _errors, needs=0),
     Column("p50/p99 ms", "p50/99", _latency),
 )
 
