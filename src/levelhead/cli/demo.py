@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ import click
 from levelhead import postmortem
 from levelhead.cli import screen
 from levelhead.cli.base import Call, options, talk
+from levelhead.cli.ending import to_its_end
 from levelhead.cli.live import View
 from levelhead.drills.score import DrillRecord, to_json
 from levelhead.drills.text import parse_scenario
@@ -38,7 +38,7 @@ def command(call: Call, no_guard: bool, seed: int | None, postmortems: Path) -> 
     talk(f"{scenario.title}: four servers, {scenario.users.count} users, a minute. Ctrl-C ends it at any time.")
     with View("Levelhead demo") as view:
         stage = Stage(scenario, mode="shadow" if no_guard else "act", seed=seed, look=view.show)
-        performance = asyncio.run(stage.perform())
+        performance = to_its_end(stage.perform())
     written = _written(performance, postmortems)
     if call.json:
         click.echo(to_json(performance.record))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import click
 
 from levelhead.cli import instances, screen
 from levelhead.cli.base import Call, options, safe, talk
+from levelhead.cli.ending import to_its_end
 from levelhead.cli.live import View
 from levelhead.cli.verdict import compared, judged
 from levelhead.drills.base import Scenario
@@ -72,7 +72,7 @@ def run(ctx: click.Context, drill: str, engine: str, mode: str, seed: int | None
         talk(f"{scenario.title}: {scenario.duration_s:g} s on a real HAProxy; Ctrl-C ends it.")
         with View(scenario.name) as view:
             stage = Stage(scenario, mode=as_mode, seed=seed, look=view.show)
-            record = asyncio.run(stage.perform()).record
+            record = to_its_end(stage.perform()).record
     if call.json:
         click.echo(to_json(record))
     else:
@@ -103,7 +103,7 @@ def play(call: Call, drill: str, seed: int | None, minutes: float, hints: bool) 
         pager = _Pager()
         stage = Stage(longer, mode="shadow", seed=seed, directory=instance.directory, look=pager.hear,
                       hidden=not hints, over=pager.over)  # fmt: skip
-        performance = asyncio.run(stage.perform())
+        performance = to_its_end(stage.perform())
     _debriefed(call, scenario, performance, seed)
 
 
