@@ -1,0 +1,1 @@
+"""nginx: its configuration read to a picture of pools and of the sites that use them."""
