@@ -1,0 +1,271 @@
+"""Envoy's messages about clusters, their endpoints and policies, and the bootstrap: field names by kind."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MESSAGES: Final = """
+bootstrap.Admin:
+? socket_options; accesslog.AccessLog* access_log; bool ignore_global_conn_limit; core.Address address;
+matcher.StringMatcher* allow_paths; text access_log_path profile_path
+bootstrap.Bootstrap:
+.ApplicationLogConfig application_log_config; .DeferredStatOptions deferred_stat_options; .DynamicResources
+dynamic_resources; .GrpcAsyncClientManagerConfig grpc_async_client_manager_config; .StaticResources static_resources;
+? fatal_actions layered_runtime overload_manager stats_config stats_sinks tracing watchdog watchdogs; bool
+enable_dispatcher_stats enable_worker_cpu_affinity stats_flush_on_admin use_tcp_for_dns_lookups; bootstrap.Admin
+admin; bootstrap.ClusterManager cluster_manager; bootstrap.CustomInlineHeader* inline_headers;
+bootstrap.MemoryAllocatorManager memory_allocator_manager; core.ApiConfigSource hds_config; core.ConfigSource
+default_config_source; core.ConfigSource* config_sources; core.DnsResolutionConfig dns_resolution_config; core.Node
+node; core.TypedExtensionConfig default_regex_engine listener_manager typed_dns_resolver_config
+xds_config_tracker_extension xds_delegate_extension; core.TypedExtensionConfig* bootstrap_extensions; duration
+stats_eviction_interval stats_flush_interval; int stats_server_version_override; map<core.TypedExtensionConfig>
+certificate_provider_instances; text default_socket_interface flags_path header_prefix perf_tracing_file_path; text*
+node_context_params
+bootstrap.Bootstrap.ApplicationLogConfig:
+.LogFormat log_format
+bootstrap.Bootstrap.ApplicationLogConfig.LogFormat:
+? json_format; text text_format
+bootstrap.Bootstrap.DeferredStatOptions:
+bool enable_deferred_creation_stats
+bootstrap.Bootstrap.DynamicResources:
+core.ApiConfigSource ads_config; core.ConfigSource cds_config lds_config; text cds_resources_locator
+lds_resources_locator
+bootstrap.Bootstrap.GrpcAsyncClientManagerConfig:
+duration max_cached_entry_idle_duration
+bootstrap.Bootstrap.StaticResources:
+cluster.Cluster* clusters; listener.Listener* listeners; transport_sockets.tls.Secret* secrets
+bootstrap.ClusterManager:
+.OutlierDetection outlier_detection; bool enable_deferred_cluster_creation; core.ApiConfigSource load_stats_config;
+core.BindConfig upstream_bind_config; text local_cluster_name
+bootstrap.ClusterManager.OutlierDetection:
+core.EventServiceConfig event_service; text event_log_path
+bootstrap.CustomInlineHeader:
+.InlineHeaderType inline_header_type; text inline_header_name
+bootstrap.MemoryAllocatorManager:
+duration memory_release_interval; int bytes_to_release max_per_cpu_cache_size_bytes max_unfreed_memory_bytes
+soft_memory_limit_bytes
+cluster.CircuitBreakers:
+.Thresholds* per_host_thresholds thresholds
+cluster.CircuitBreakers.Thresholds:
+.RetryBudget retry_budget; bool track_remaining; core.RoutingPriority priority; int max_connection_pools
+max_connections max_pending_requests max_requests max_retries
+cluster.CircuitBreakers.Thresholds.RetryBudget:
+duration budget_interval; int min_retry_concurrency; v3.Percent budget_percent
+cluster.Cluster:
+.ClusterProtocolSelection protocol_selection; .CommonLbConfig common_lb_config; .CustomClusterType cluster_type;
+.DiscoveryType type; .DnsLookupFamily dns_lookup_family; .EdsClusterConfig eds_cluster_config; .LbPolicy lb_policy;
+.LbSubsetConfig lb_subset_config; .LeastRequestLbConfig least_request_lb_config; .MaglevLbConfig maglev_lb_config;
+.OriginalDstLbConfig original_dst_lb_config; .PreconnectPolicy preconnect_policy; .QueuingPolicies queuing_policies;
+.RefreshRate dns_failure_refresh_rate; .RingHashLbConfig ring_hash_lb_config; .RoundRobinLbConfig
+round_robin_lb_config; .TransportSocketMatch* transport_socket_matches; ? stats_matcher transport_socket_matcher; bool
+close_connections_on_host_health_failure connection_pool_per_downstream_connection ignore_health_on_host_removal
+respect_dns_ttl track_timeout_budgets use_tcp_for_dns_lookups wait_for_warm_on_init; cluster.CircuitBreakers
+circuit_breakers; cluster.Filter* filters; cluster.LoadBalancingPolicy load_balancing_policy; cluster.OutlierDetection
+outlier_detection; cluster.TrackClusterStats track_cluster_stats; cluster.UpstreamConnectionOptions
+upstream_connection_options; core.Address* dns_resolvers; core.BindConfig upstream_bind_config; core.ConfigSource
+lrs_server; core.DnsResolutionConfig dns_resolution_config; core.HealthCheck* health_checks; core.Http1ProtocolOptions
+http_protocol_options; core.Http2ProtocolOptions http2_protocol_options; core.HttpProtocolOptions
+common_http_protocol_options; core.Metadata metadata; core.TransportSocket transport_socket; core.TypedExtensionConfig
+typed_dns_resolver_config upstream_config; core.UpstreamHttpProtocolOptions upstream_http_protocol_options; duration
+cleanup_interval connect_timeout dns_jitter dns_refresh_rate per_connection_buffer_high_watermark_timeout;
+endpoint.ClusterLoadAssignment load_assignment; int max_requests_per_connection per_connection_buffer_limit_bytes;
+map<any> typed_extension_protocol_options; text alt_stat_name name; text* lrs_report_endpoint_metrics
+cluster.Cluster.CommonLbConfig:
+.ConsistentHashingLbConfig consistent_hashing_lb_config; .LocalityWeightedLbConfig locality_weighted_lb_config;
+.ZoneAwareLbConfig zone_aware_lb_config; bool close_connections_on_host_set_change ignore_new_hosts_until_first_hc;
+core.HealthStatusSet override_host_status; duration update_merge_window; v3.Percent healthy_panic_threshold
+cluster.Cluster.CommonLbConfig.ConsistentHashingLbConfig:
+bool use_hostname_for_hashing; int hash_balance_factor
+cluster.Cluster.CommonLbConfig.LocalityWeightedLbConfig:
+-
+cluster.Cluster.CommonLbConfig.ZoneAwareLbConfig:
+bool fail_traffic_on_panic; int min_cluster_size; v3.Percent routing_enabled
+cluster.Cluster.CustomClusterType:
+any typed_config; text name
+cluster.Cluster.EdsClusterConfig:
+core.ConfigSource eds_config; text service_name
+cluster.Cluster.LbSubsetConfig:
+.LbSubsetFallbackPolicy fallback_policy; .LbSubsetMetadataFallbackPolicy metadata_fallback_policy; .LbSubsetSelector*
+subset_selectors; ? default_subset; bool list_as_any locality_weight_aware panic_mode_any scale_locality_weight
+cluster.Cluster.LbSubsetConfig.LbSubsetSelector:
+.LbSubsetSelectorFallbackPolicy fallback_policy; bool single_host_per_subset; text* fallback_keys_subset keys
+cluster.Cluster.LeastRequestLbConfig:
+cluster.Cluster.SlowStartConfig slow_start_config; core.RuntimeDouble active_request_bias; int choice_count
+cluster.Cluster.MaglevLbConfig:
+int table_size
+cluster.Cluster.OriginalDstLbConfig:
+? metadata_key; bool use_http_header; int upstream_port_override; text http_header_name
+cluster.Cluster.PreconnectPolicy:
+matcher.MetadataMatcher preconnect_enabled_metadata; number per_upstream_preconnect_ratio predictive_preconnect_ratio
+cluster.Cluster.QueuingPolicies:
+core.TypedExtensionConfig pending_rq_policy
+cluster.Cluster.RefreshRate:
+duration base_interval max_interval
+cluster.Cluster.RingHashLbConfig:
+.HashFunction hash_function; int maximum_ring_size minimum_ring_size
+cluster.Cluster.RoundRobinLbConfig:
+cluster.Cluster.SlowStartConfig slow_start_config
+cluster.Cluster.SlowStartConfig:
+core.RuntimeDouble aggression; duration slow_start_window; v3.Percent min_weight_percent
+cluster.Cluster.TransportSocketMatch:
+? match; core.TransportSocket transport_socket; text name
+cluster.Filter:
+? config_discovery; any typed_config; text name
+cluster.LoadBalancingPolicy:
+.Policy* policies
+cluster.LoadBalancingPolicy.Policy:
+core.TypedExtensionConfig typed_extension_config
+cluster.OutlierDetection:
+bool always_eject_one_host detect_degraded_hosts split_external_local_origin_errors
+successful_active_health_check_uneject_host; core.TypedExtensionConfig* monitors; duration base_ejection_time interval
+max_ejection_time max_ejection_time_jitter; int consecutive_5xx consecutive_gateway_failure
+consecutive_local_origin_failure enforcing_consecutive_5xx enforcing_consecutive_gateway_failure
+enforcing_consecutive_local_origin_failure enforcing_failure_percentage enforcing_failure_percentage_local_origin
+enforcing_local_origin_success_rate enforcing_success_rate failure_percentage_minimum_hosts
+failure_percentage_request_volume failure_percentage_threshold max_ejection_percent success_rate_minimum_hosts
+success_rate_request_volume success_rate_stdev_factor
+cluster.TrackClusterStats:
+bool per_endpoint_stats request_response_sizes timeout_budgets
+cluster.UpstreamConnectionOptions:
+.HappyEyeballsConfig happy_eyeballs_config; bool set_local_interface_name_on_upstream_connections; core.TcpKeepalive
+tcp_keepalive
+cluster.UpstreamConnectionOptions.HappyEyeballsConfig:
+cluster.UpstreamConnectionOptions.FirstAddressFamilyVersion first_address_family_version; int
+first_address_family_count
+clusters.aggregate.AggregateClusterResource:
+core.ConfigSource config_source; text resource_name
+clusters.aggregate.ClusterConfig:
+text* clusters
+clusters.dns.DnsCluster:
+.RefreshRate dns_failure_refresh_rate; bool all_addresses_in_single_endpoint respect_dns_ttl;
+clusters.common.dns.DnsLookupFamily dns_lookup_family; core.TypedExtensionConfig typed_dns_resolver_config; duration
+dns_jitter dns_min_refresh_rate dns_refresh_rate
+clusters.dns.DnsCluster.RefreshRate:
+duration base_interval max_interval
+clusters.dynamic_forward_proxy.ClusterConfig:
+? dns_cache_config; bool allow_coalesced_connections allow_insecure_cluster_options;
+clusters.dynamic_forward_proxy.SubClustersConfig sub_clusters_config
+clusters.dynamic_forward_proxy.SubClustersConfig:
+cluster.Cluster.LbPolicy lb_policy; clusters.dns.DnsCluster dns_cluster_config; core.SocketAddress*
+preresolve_clusters; duration sub_cluster_ttl; int max_sub_clusters
+clusters.original_dst.OriginalDstCluster:
+? metadata_key; bool use_http_header; int upstream_port_override; text http_header_name
+endpoint.ClusterLoadAssignment:
+.Policy policy; endpoint.LocalityLbEndpoints* endpoints; map<endpoint.Endpoint> named_endpoints; text cluster_name
+endpoint.ClusterLoadAssignment.Policy:
+.DropOverload* drop_overloads; bool weighted_priority_health; duration endpoint_stale_after; int
+overprovisioning_factor
+endpoint.ClusterLoadAssignment.Policy.DropOverload:
+text category; v3.FractionalPercent drop_percentage
+endpoint.Endpoint:
+.AdditionalAddress* additional_addresses; .HealthCheckConfig health_check_config; core.Address address; text hostname
+observability_name
+endpoint.Endpoint.AdditionalAddress:
+core.Address address
+endpoint.Endpoint.HealthCheckConfig:
+bool disable_active_health_check; core.Address address; int port_value; text hostname
+endpoint.LbEndpoint:
+core.HealthStatus health_status; core.Metadata metadata; endpoint.Endpoint endpoint; int load_balancing_weight; text
+endpoint_name
+endpoint.LedsClusterLocalityConfig:
+core.ConfigSource leds_config; text leds_collection_name
+endpoint.LocalityLbEndpoints:
+.LbEndpointList load_balancer_endpoints; core.Locality locality; core.Metadata metadata; endpoint.LbEndpoint*
+lb_endpoints; endpoint.LedsClusterLocalityConfig leds_cluster_locality_config; int load_balancing_weight priority
+proximity
+endpoint.LocalityLbEndpoints.LbEndpointList:
+endpoint.LbEndpoint* lb_endpoints
+load_balancing_policies.client_side_weighted_round_robin.ClientSideWeightedRoundRobin:
+bool enable_oob_load_report; duration blackout_period oob_reporting_period weight_expiration_period
+weight_update_period; load_balancing_policies.common.OrcaOobReportingConfig oob_reporting_config;
+load_balancing_policies.common.SlowStartConfig slow_start_config; number error_utilization_penalty; text*
+metric_names_for_computing_utilization
+load_balancing_policies.cluster_provided.ClusterProvided:
+-
+load_balancing_policies.common.ConsistentHashingLbConfig:
+bool use_hostname_for_hashing; int hash_balance_factor; route.RouteAction.HashPolicy* hash_policy
+load_balancing_policies.common.LocalityLbConfig:
+.LocalityWeightedLbConfig locality_weighted_lb_config; .ZoneAwareLbConfig zone_aware_lb_config
+load_balancing_policies.common.LocalityLbConfig.LocalityWeightedLbConfig:
+-
+load_balancing_policies.common.LocalityLbConfig.ZoneAwareLbConfig:
+.ForceLocalZone force_local_zone; .LocalityBasis locality_basis; bool fail_traffic_on_panic
+force_locality_direct_routing; int min_cluster_size; v3.Percent routing_enabled
+load_balancing_policies.common.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone:
+int min_size
+load_balancing_policies.common.OrcaOobReportingConfig:
+? transport_socket_match_criteria; int port_value; text authority
+load_balancing_policies.common.SlowStartConfig:
+core.RuntimeDouble aggression; duration slow_start_window; v3.Percent min_weight_percent
+load_balancing_policies.least_request.LeastRequest:
+.SelectionMethod selection_method; bool enable_full_scan; core.RuntimeDouble active_request_bias; int choice_count;
+load_balancing_policies.common.LocalityLbConfig locality_lb_config; load_balancing_policies.common.SlowStartConfig
+slow_start_config
+load_balancing_policies.load_aware_locality.LoadAwareLocality:
+bool enable_oob_load_report; cluster.LoadBalancingPolicy endpoint_picking_policy; duration oob_reporting_period
+smoothing_time_constant weight_expiration_period weight_update_period;
+load_balancing_policies.common.OrcaOobReportingConfig oob_reporting_config; number remote_probe_fraction
+utilization_variance_threshold; text* metric_names_for_computing_utilization
+load_balancing_policies.maglev.Maglev:
+int table_size; load_balancing_policies.common.ConsistentHashingLbConfig consistent_hashing_lb_config;
+load_balancing_policies.common.LocalityLbConfig.LocalityWeightedLbConfig locality_weighted_lb_config
+load_balancing_policies.random.Random:
+load_balancing_policies.common.LocalityLbConfig locality_lb_config
+load_balancing_policies.ring_hash.RingHash:
+.HashFunction hash_function; bool use_hostname_for_hashing; int hash_balance_factor maximum_ring_size
+minimum_ring_size; load_balancing_policies.common.ConsistentHashingLbConfig consistent_hashing_lb_config;
+load_balancing_policies.common.LocalityLbConfig.LocalityWeightedLbConfig locality_weighted_lb_config
+load_balancing_policies.round_robin.RoundRobin:
+load_balancing_policies.common.LocalityLbConfig locality_lb_config; load_balancing_policies.common.SlowStartConfig
+slow_start_config
+load_balancing_policies.subset.Subset:
+.LbSubsetFallbackPolicy fallback_policy; .LbSubsetMetadataFallbackPolicy metadata_fallback_policy; .LbSubsetSelector*
+subset_selectors; ? default_subset; bool allow_redundant_keys list_as_any locality_weight_aware panic_mode_any
+scale_locality_weight; cluster.LoadBalancingPolicy subset_lb_policy
+load_balancing_policies.subset.Subset.LbSubsetSelector:
+.LbSubsetSelectorFallbackPolicy fallback_policy; bool single_host_per_subset; text* fallback_keys_subset keys
+load_balancing_policies.wrr_locality.WrrLocality:
+cluster.LoadBalancingPolicy endpoint_picking_policy
+upstreams.http.HttpProtocolOptions:
+.AutoHttpConfig auto_config; .ExplicitHttpConfig explicit_http_config; .OutlierDetection outlier_detection;
+.UseDownstreamHttpConfig use_downstream_protocol_config; core.HttpProtocolOptions common_http_protocol_options;
+core.TypedExtensionConfig header_validation_config; core.UpstreamHttpProtocolOptions upstream_http_protocol_options;
+filters.network.http_connection_manager.HttpFilter* http_filters; route.RetryPolicy retry_policy;
+route.RouteAction.HashPolicy* hash_policy; route.RouteAction.RequestMirrorPolicy* request_mirror_policies
+upstreams.http.HttpProtocolOptions.AutoHttpConfig:
+core.AlternateProtocolsCacheOptions alternate_protocols_cache_options; core.Http1ProtocolOptions
+http_protocol_options; core.Http2ProtocolOptions http2_protocol_options; core.Http3ProtocolOptions
+http3_protocol_options
+upstreams.http.HttpProtocolOptions.ExplicitHttpConfig:
+core.Http1ProtocolOptions http_protocol_options; core.Http2ProtocolOptions http2_protocol_options;
+core.Http3ProtocolOptions http3_protocol_options
+upstreams.http.HttpProtocolOptions.OutlierDetection:
+? error_matcher
+upstreams.http.HttpProtocolOptions.UseDownstreamHttpConfig:
+core.Http1ProtocolOptions http_protocol_options; core.Http2ProtocolOptions http2_protocol_options;
+core.Http3ProtocolOptions http3_protocol_options
+"""
+
+ENUMS: Final = """
+bootstrap.CustomInlineHeader.InlineHeaderType: REQUEST_HEADER REQUEST_TRAILER RESPONSE_HEADER RESPONSE_TRAILER
+cluster.Cluster.ClusterProtocolSelection: USE_CONFIGURED_PROTOCOL USE_DOWNSTREAM_PROTOCOL
+cluster.Cluster.DiscoveryType: STATIC STRICT_DNS LOGICAL_DNS EDS ORIGINAL_DST
+cluster.Cluster.DnsLookupFamily: AUTO V4_ONLY V6_ONLY V4_PREFERRED ALL
+cluster.Cluster.LbPolicy: ROUND_ROBIN LEAST_REQUEST RING_HASH RANDOM MAGLEV CLUSTER_PROVIDED
+LOAD_BALANCING_POLICY_CONFIG
+cluster.Cluster.LbSubsetConfig.LbSubsetFallbackPolicy: NO_FALLBACK ANY_ENDPOINT DEFAULT_SUBSET
+cluster.Cluster.LbSubsetConfig.LbSubsetMetadataFallbackPolicy: METADATA_NO_FALLBACK FALLBACK_LIST
+cluster.Cluster.LbSubsetConfig.LbSubsetSelector.LbSubsetSelectorFallbackPolicy: NOT_DEFINED NO_FALLBACK ANY_ENDPOINT
+DEFAULT_SUBSET KEYS_SUBSET
+cluster.Cluster.RingHashLbConfig.HashFunction: XX_HASH MURMUR_HASH_2
+cluster.UpstreamConnectionOptions.FirstAddressFamilyVersion: DEFAULT V4 V6 PIPE INTERNAL
+clusters.common.dns.DnsLookupFamily: UNSPECIFIED AUTO V4_ONLY V6_ONLY V4_PREFERRED ALL
+load_balancing_policies.common.LocalityLbConfig.ZoneAwareLbConfig.LocalityBasis: HEALTHY_HOSTS_NUM
+HEALTHY_HOSTS_WEIGHT
+load_balancing_policies.least_request.LeastRequest.SelectionMethod: N_CHOICES FULL_SCAN
+load_balancing_policies.ring_hash.RingHash.HashFunction: DEFAULT_HASH XX_HASH MURMUR_HASH_2
+load_balancing_policies.subset.Subset.LbSubsetFallbackPolicy: NO_FALLBACK ANY_ENDPOINT DEFAULT_SUBSET
+load_balancing_policies.subset.Subset.LbSubsetMetadataFallbackPolicy: METADATA_NO_FALLBACK FALLBACK_LIST
+load_balancing_policies.subset.Subset.LbSubsetSelector.LbSubsetSelectorFallbackPolicy: NOT_DEFINED NO_FALLBACK
+ANY_ENDPOINT DEFAULT_SUBSET KEYS_SUBSET
+"""

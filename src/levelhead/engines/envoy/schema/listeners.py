@@ -1,0 +1,254 @@
+"""Envoy's messages about listeners, their filters and access logs: field names by kind."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MESSAGES: Final = """
+access_loggers.file.FileAccessLog:
+? json_format log_format typed_json_format; text format path
+access_loggers.grpc.CommonGrpcAccessLogConfig:
+? custom_tags; core.ApiVersion transport_api_version; core.GrpcService grpc_service; core.RetryPolicy
+grpc_stream_retry_policy; duration buffer_flush_interval; int buffer_size_bytes; text log_name; text*
+filter_state_objects_to_log
+access_loggers.grpc.HttpGrpcAccessLogConfig:
+access_loggers.grpc.CommonGrpcAccessLogConfig common_config; text* additional_request_headers_to_log
+additional_response_headers_to_log additional_response_trailers_to_log
+access_loggers.grpc.TcpGrpcAccessLogConfig:
+access_loggers.grpc.CommonGrpcAccessLogConfig common_config
+access_loggers.stream.StderrAccessLog:
+? log_format
+access_loggers.stream.StdoutAccessLog:
+? log_format
+accesslog.AccessLog:
+accesslog.AccessLogFilter filter; any typed_config; text name
+accesslog.AccessLogFilter:
+accesslog.AndFilter and_filter; accesslog.DurationFilter duration_filter; accesslog.ExtensionFilter extension_filter;
+accesslog.GrpcStatusFilter grpc_status_filter; accesslog.HeaderFilter header_filter; accesslog.LogTypeFilter
+log_type_filter; accesslog.MetadataFilter metadata_filter; accesslog.NotHealthCheckFilter not_health_check_filter;
+accesslog.OrFilter or_filter; accesslog.ResponseFlagFilter response_flag_filter; accesslog.RuntimeFilter
+runtime_filter; accesslog.StatusCodeFilter status_code_filter; accesslog.TraceableFilter traceable_filter
+accesslog.AndFilter:
+accesslog.AccessLogFilter* filters
+accesslog.ComparisonFilter:
+.Op op; core.RuntimeUInt32 value
+accesslog.DurationFilter:
+accesslog.ComparisonFilter comparison
+accesslog.ExtensionFilter:
+any typed_config; text name
+accesslog.GrpcStatusFilter:
+.Status* statuses; bool exclude
+accesslog.HeaderFilter:
+route.HeaderMatcher header
+accesslog.LogTypeFilter:
+bool exclude; data.accesslog.AccessLogType* types
+accesslog.MetadataFilter:
+bool match_if_key_not_found; matcher.MetadataMatcher matcher
+accesslog.NotHealthCheckFilter:
+-
+accesslog.OrFilter:
+accesslog.AccessLogFilter* filters
+accesslog.ResponseFlagFilter:
+text* flags
+accesslog.RuntimeFilter:
+bool use_independent_randomness; text runtime_key; v3.FractionalPercent percent_sampled
+accesslog.StatusCodeFilter:
+accesslog.ComparisonFilter comparison
+accesslog.TraceableFilter:
+-
+filters.http.router.Router:
+.UpstreamAccessLogOptions upstream_log_options; accesslog.AccessLog* upstream_log; bool dynamic_stats
+reject_connect_request_early_data respect_expected_rq_timeout start_child_span suppress_envoy_headers
+suppress_grpc_request_failure_code_stats; filters.network.http_connection_manager.HttpFilter* upstream_http_filters;
+text* strict_check_headers
+filters.http.router.Router.UpstreamAccessLogOptions:
+bool flush_upstream_log_on_upstream_stream; duration upstream_log_flush_interval
+filters.network.http_connection_manager.ForwardProtoConfig:
+int* http_destination_ports https_destination_ports
+filters.network.http_connection_manager.HttpConnectionManager:
+.CodecType codec_type; .ForwardClientCertDetails forward_client_cert_details; .HcmAccessLogOptions access_log_options;
+.InternalAddressConfig internal_address_config; .PathNormalizationOptions path_normalization_options;
+.PathWithEscapedSlashesAction path_with_escaped_slashes_action; .ProxyStatusConfig proxy_status_config;
+.ServerHeaderTransformation server_header_transformation; .SetCurrentClientCertDetails
+set_current_client_cert_details; .Tracing tracing; .UpgradeConfig* upgrade_configs; ? forward_client_cert_matcher;
+accesslog.AccessLog* access_log; bool add_proxy_protocol_connection_state add_user_agent
+always_set_request_id_in_response append_local_overload append_x_forwarded_port flush_access_log_on_new_request
+generate_request_id http1_safe_max_connection_duration merge_slashes normalize_path preserve_external_request_id
+proxy_100_continue record_route_resolution_stats represent_ipv4_remote_address_as_ipv4_mapped_ipv6 skip_xff_append
+stream_error_on_invalid_http_message strip_any_host_port strip_matching_host_port strip_trailing_host_dot
+use_remote_address; core.Http1ProtocolOptions http_protocol_options; core.Http2ProtocolOptions http2_protocol_options;
+core.Http3ProtocolOptions http3_protocol_options; core.HttpProtocolOptions common_http_protocol_options;
+core.SchemeHeaderTransformation scheme_header_transformation; core.TypedExtensionConfig
+typed_header_validation_config; core.TypedExtensionConfig* early_header_mutation_extensions
+original_ip_detection_extensions; duration access_log_flush_interval delayed_close_timeout drain_timeout
+request_headers_timeout request_timeout stream_flush_timeout stream_idle_timeout;
+filters.network.http_connection_manager.ForwardProtoConfig forward_proto_config;
+filters.network.http_connection_manager.HttpFilter* http_filters;
+filters.network.http_connection_manager.LocalReplyConfig local_reply_config;
+filters.network.http_connection_manager.Rds rds; filters.network.http_connection_manager.RequestIDExtension
+request_id_extension; filters.network.http_connection_manager.ScopedRoutes scoped_routes; int max_request_headers_kb
+xff_num_trusted_hops; route.RouteConfiguration route_config; text server_name stat_prefix via; v3.Percent
+drain_timeout_jitter
+filters.network.http_connection_manager.HttpConnectionManager.HcmAccessLogOptions:
+bool flush_access_log_on_new_request flush_log_on_tunnel_successfully_established; duration access_log_flush_interval
+filters.network.http_connection_manager.HttpConnectionManager.InternalAddressConfig:
+bool unix_sockets; core.CidrRange* cidr_ranges
+filters.network.http_connection_manager.HttpConnectionManager.PathNormalizationOptions:
+http.PathTransformation forwarding_transformation http_filter_transformation
+filters.network.http_connection_manager.HttpConnectionManager.ProxyStatusConfig:
+bool remove_connection_termination_details remove_details remove_response_flags set_recommended_response_code
+use_node_id; text literal_proxy_name
+filters.network.http_connection_manager.HttpConnectionManager.SetCurrentClientCertDetails:
+bool cert chain dns issuer subject uri;
+filters.network.http_connection_manager.HttpConnectionManager.ForwardClientCertFormat format
+filters.network.http_connection_manager.HttpConnectionManager.Tracing:
+? custom_tags provider; bool no_context_propagation spawn_upstream_span verbose; int max_path_tag_length; text
+operation upstream_operation; v3.Percent client_sampling overall_sampling random_sampling
+filters.network.http_connection_manager.HttpConnectionManager.UpgradeConfig:
+bool enabled; filters.network.http_connection_manager.HttpFilter* filters; text upgrade_type
+filters.network.http_connection_manager.HttpFilter:
+? config_discovery; any typed_config; bool disabled is_optional; text name
+filters.network.http_connection_manager.LocalReplyConfig:
+? body_format; filters.network.http_connection_manager.ResponseMapper* mappers
+filters.network.http_connection_manager.Rds:
+core.ConfigSource config_source; text route_config_name
+filters.network.http_connection_manager.RequestIDExtension:
+any typed_config
+filters.network.http_connection_manager.ResponseMapper:
+? body_format_override; accesslog.AccessLogFilter filter; core.DataSource body; core.HeaderValueOption*
+headers_to_add; int status_code
+filters.network.http_connection_manager.ScopedRds:
+core.ConfigSource scoped_rds_config_source; text srds_resources_locator
+filters.network.http_connection_manager.ScopedRouteConfigurationsList:
+route.ScopedRouteConfiguration* scoped_route_configurations
+filters.network.http_connection_manager.ScopedRoutes:
+.ScopeKeyBuilder scope_key_builder; core.ConfigSource rds_config_source;
+filters.network.http_connection_manager.ScopedRds scoped_rds;
+filters.network.http_connection_manager.ScopedRouteConfigurationsList scoped_route_configurations_list; text name
+filters.network.http_connection_manager.ScopedRoutes.ScopeKeyBuilder:
+.FragmentBuilder* fragments
+filters.network.http_connection_manager.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder:
+.HeaderValueExtractor header_value_extractor
+filters.network.http_connection_manager.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor:
+.KvElement element; int index; text element_separator name
+filters.network.http_connection_manager.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement:
+text key separator
+filters.network.redis_proxy.RedisExternalAuthProvider:
+bool enable_auth_expiration; core.GrpcService grpc_service
+filters.network.redis_proxy.RedisProxy:
+.ProtocolVersion protocol_version; ? faults prefix_routes settings; bool latency_in_micros; core.DataSource
+downstream_auth_password downstream_auth_username; core.DataSource* downstream_auth_passwords;
+filters.network.redis_proxy.RedisExternalAuthProvider external_auth_provider; text stat_prefix; text* custom_commands
+filters.network.tcp_proxy.TcpProxy:
+.OnDemand on_demand; .TcpAccessLogOptions access_log_options; .TunnelingConfig tunneling_config; .WeightedCluster
+weighted_clusters; accesslog.AccessLog* access_log; bool check_drain_close flush_access_log_on_connected;
+core.BackoffStrategy backoff_options; core.Metadata metadata_match; core.TlvEntry* proxy_protocol_tlvs; duration
+access_log_flush_interval downstream_idle_timeout idle_timeout max_downstream_connection_duration
+upstream_idle_timeout; filters.network.tcp_proxy.ProxyProtocolTlvMergePolicy proxy_protocol_tlv_merge_policy;
+filters.network.tcp_proxy.UpstreamConnectMode upstream_connect_mode; int max_connect_attempts max_early_data_bytes;
+text cluster stat_prefix; v3.HashPolicy* hash_policy; v3.Percent max_downstream_connection_duration_jitter_percentage
+filters.network.tcp_proxy.TcpProxy.OnDemand:
+core.ConfigSource odcds_config; duration timeout; text resources_locator
+filters.network.tcp_proxy.TcpProxy.TcpAccessLogOptions:
+bool flush_access_log_on_connected flush_access_log_on_start; duration access_log_flush_interval
+filters.network.tcp_proxy.TcpProxy.TunnelingConfig:
+bool propagate_response_headers propagate_response_trailers use_post; core.HeaderValueOption* headers_to_add;
+core.TypedExtensionConfig* formatters; filters.network.http_connection_manager.RequestIDExtension
+request_id_extension; text hostname post_path request_id_header request_id_metadata_key
+filters.network.tcp_proxy.TcpProxy.WeightedCluster:
+.ClusterWeight* clusters
+filters.network.tcp_proxy.TcpProxy.WeightedCluster.ClusterWeight:
+core.Metadata metadata_match; int weight; text name
+filters.udp.udp_proxy.UdpProxyConfig:
+.HashPolicy* hash_policies; .SessionFilter* session_filters; .UdpAccessLogOptions access_log_options;
+.UdpTunnelingConfig tunneling_config; ? matcher upstream_socket_config; accesslog.AccessLog* access_log
+proxy_access_log; bool use_original_src_ip use_per_packet_load_balancing; duration idle_timeout; text cluster
+stat_prefix
+filters.udp.udp_proxy.UdpProxyConfig.HashPolicy:
+bool source_ip; text key
+filters.udp.udp_proxy.UdpProxyConfig.SessionFilter:
+? config_discovery; any typed_config; text name
+filters.udp.udp_proxy.UdpProxyConfig.UdpAccessLogOptions:
+bool flush_access_log_on_tunnel_connected; duration access_log_flush_interval
+filters.udp.udp_proxy.UdpProxyConfig.UdpTunnelingConfig:
+.BufferOptions buffer_options; .RetryOptions retry_options; bool propagate_response_headers
+propagate_response_trailers use_post; core.HeaderValueOption* headers_to_add; core.TypedExtensionConfig* formatters;
+int default_target_port proxy_port; text post_path proxy_host target_host
+filters.udp.udp_proxy.UdpProxyConfig.UdpTunnelingConfig.BufferOptions:
+int max_buffered_bytes max_buffered_datagrams
+filters.udp.udp_proxy.UdpProxyConfig.UdpTunnelingConfig.RetryOptions:
+core.BackoffStrategy backoff_options; int max_connect_attempts
+listener.AdditionalAddress:
+? socket_options; core.Address address; core.TcpKeepalive tcp_keepalive
+listener.Filter:
+? config_discovery; any typed_config; text name
+listener.FilterChain:
+bool use_proxy_proto; core.Metadata metadata; core.TransportSocket transport_socket; duration
+transport_socket_connect_timeout; listener.Filter* filters; listener.FilterChainMatch filter_chain_match; text name
+listener.FilterChainMatch:
+.ConnectionSourceType source_type; core.CidrRange* direct_source_prefix_ranges prefix_ranges source_prefix_ranges; int
+destination_port suffix_len; int* source_ports; text address_suffix transport_protocol; text* application_protocols
+server_names
+listener.Listener:
+.ConnectionBalanceConfig connection_balance_config; .DeprecatedV1 deprecated_v1; .DrainType drain_type; .FcdsConfig
+fcds_config; .InternalListenerConfig internal_listener; ? api_listener filter_chain_matcher socket_options
+stats_matcher; accesslog.AccessLog* access_log; bool bind_to_port bypass_overload_manager
+continue_on_listener_filters_timeout enable_mptcp enable_reuse_port freebind ignore_global_conn_limit reuse_port
+transparent use_original_dst; core.Address address; core.Metadata metadata; core.TcpKeepalive tcp_keepalive;
+core.TrafficDirection traffic_direction; duration listener_filters_timeout
+per_connection_buffer_high_watermark_timeout; int max_connections_to_accept_per_socket_event
+per_connection_buffer_limit_bytes tcp_backlog_size tcp_fast_open_queue_length; listener.AdditionalAddress*
+additional_addresses; listener.FilterChain default_filter_chain; listener.FilterChain* filter_chains;
+listener.ListenerFilter* listener_filters; listener.UdpListenerConfig udp_listener_config; text name stat_prefix
+listener.Listener.ConnectionBalanceConfig:
+.CpuLocalityBalance cpu_locality_balance; .ExactBalance exact_balance; core.TypedExtensionConfig extend_balance
+listener.Listener.ConnectionBalanceConfig.CpuLocalityBalance:
+-
+listener.Listener.ConnectionBalanceConfig.ExactBalance:
+-
+listener.Listener.DeprecatedV1:
+bool bind_to_port
+listener.Listener.FcdsConfig:
+core.ConfigSource config_source; text name
+listener.Listener.InternalListenerConfig:
+-
+listener.ListenerFilter:
+? config_discovery; any typed_config; listener.ListenerFilterChainMatchPredicate filter_disabled; text name
+listener.ListenerFilterChainMatchPredicate:
+.MatchSet and_match or_match; bool any_match; listener.ListenerFilterChainMatchPredicate not_match; v3.Int32Range
+destination_port_range
+listener.ListenerFilterChainMatchPredicate.MatchSet:
+listener.ListenerFilterChainMatchPredicate* rules
+listener.QuicProtocolOptions:
+? quic_protocol_options; bool reject_new_connections send_disable_active_migration; core.RuntimeFeatureFlag enabled;
+core.SocketCmsgHeaders* save_cmsg_config; core.TypedExtensionConfig connection_debug_visitor_config
+connection_id_generator_config crypto_stream_config proof_source_config server_preferred_address_config; duration
+crypto_handshake_timeout idle_timeout; int max_sessions_per_event_loop packets_to_read_to_connection_count_ratio
+listener.UdpListenerConfig:
+? downstream_socket_config; core.TypedExtensionConfig udp_packet_packet_writer_config; listener.QuicProtocolOptions
+quic_options
+"""
+
+ENUMS: Final = """
+accesslog.ComparisonFilter.Op: EQ GE LE NE
+accesslog.GrpcStatusFilter.Status: OK CANCELED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS
+PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE
+DATA_LOSS UNAUTHENTICATED
+data.accesslog.AccessLogType: NotSet TcpUpstreamConnected TcpPeriodic TcpConnectionStart TcpConnectionEnd
+DownstreamStart DownstreamPeriodic DownstreamEnd UpstreamPoolReady UpstreamPeriodic UpstreamEnd
+DownstreamTunnelSuccessfullyEstablished UdpTunnelUpstreamConnected UdpPeriodic UdpSessionEnd
+filters.network.http_connection_manager.HttpConnectionManager.CodecType: AUTO HTTP1 HTTP2 HTTP3
+filters.network.http_connection_manager.HttpConnectionManager.ForwardClientCertDetails: SANITIZE FORWARD_ONLY
+APPEND_FORWARD SANITIZE_SET ALWAYS_FORWARD_ONLY
+filters.network.http_connection_manager.HttpConnectionManager.ForwardClientCertFormat: TEXT JSON
+filters.network.http_connection_manager.HttpConnectionManager.PathWithEscapedSlashesAction:
+IMPLEMENTATION_SPECIFIC_DEFAULT KEEP_UNCHANGED REJECT_REQUEST UNESCAPE_AND_REDIRECT UNESCAPE_AND_FORWARD
+filters.network.http_connection_manager.HttpConnectionManager.ServerHeaderTransformation: OVERWRITE APPEND_IF_ABSENT
+PASS_THROUGH
+filters.network.redis_proxy.RedisProxy.ProtocolVersion: RESP2 RESP3
+filters.network.tcp_proxy.ProxyProtocolTlvMergePolicy: ADD_IF_ABSENT OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD
+APPEND_IF_EXISTS_OR_ADD
+filters.network.tcp_proxy.UpstreamConnectMode: IMMEDIATE ON_DOWNSTREAM_DATA ON_DOWNSTREAM_TLS_HANDSHAKE
+listener.FilterChainMatch.ConnectionSourceType: ANY SAME_IP_OR_LOOPBACK EXTERNAL
+listener.Listener.DrainType: DEFAULT MODIFY_ONLY
+"""
