@@ -12,7 +12,7 @@
     postmortem.py    one record, several forms
     control/         step(state, view) -> Outcome(state, effects, because): one tick
     drills/          scenario files, their types, score(record)
-    engines/         what we drive: haproxy
+    engines/         the proxies we drive (haproxy) and the languages we read (haproxy, nginx, envoy)
     notify/          where we speak: terminal, webhook, Slack
     store.py         revisions and incidents in SQLite
     settings/        levelhead.yaml to a Fleet; one table of settings
