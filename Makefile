@@ -21,7 +21,7 @@ demo: setup
 	@$(TOOLS)/levelhead demo $(ARGS)
 
 test: setup
-	@$(TOOLS)/python -m pytest $(ARGS)
+	@$(TOOLS)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 live: setup
 	@$(TOOLS)/python -m pytest tests/live $(ARGS)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from levelhead.control.base import Put
+from levelhead.control.base import Approve, Order, Put
 from levelhead.drills.base import DependencyFault, Scenario, Traffic
-from levelhead.drills.rehearse import Rehearsing, rehearse
+from levelhead.drills.rehearse import BEGAN, TICK_S, Rehearsing, rehearse
 from levelhead.drills.text import parse_scenario
 from levelhead.incident import Phase
 from levelhead.lab.library import scenarios
@@ -51,6 +51,21 @@ def test_asking_waits_for_a_person() -> None:
     assert questions[0].text.startswith("may I roll back to revision 1")
 
 
+def test_who_approves_and_why_is_in_the_record() -> None:
+    rehearsal = Rehearsing(ALL["march-10"], "ask", 7)
+    ticks = iter(range(1, 400))
+    while not asked(rehearsal):
+        rehearsal.tick(next(ticks) * TICK_S)
+    incident = next(iter(rehearsal.incidents))
+    rehearsal.orders = (*rehearsal.orders, Order("a", BEGAN, "ann", "it is ours", Approve(incident)))
+    for _ in range(8):
+        rehearsal.tick(next(ticks) * TICK_S)
+
+    (action,) = rehearsal.incidents[incident].actions
+    assert action.who == "ann"
+    assert action.because.endswith("; approved: it is ours")
+
+
 def test_an_incident_is_closed_when_the_trouble_is_over() -> None:
     (incident,) = rehearse(ALL["march-10"], mode="act").incidents
 
@@ -59,6 +74,10 @@ def test_an_incident_is_closed_when_the_trouble_is_over() -> None:
     assert "traffic-surge" in {s.cause for s in incident.refuted}
     assert incident.actions[0].effect.endswith("5 s later")
     assert [e.kind for e in incident.entries][:2] == ["change", "symptom"]
+
+
+def asked(rehearsal: Rehearsing) -> bool:
+    return any(e.kind == "plan" for i in rehearsal.incidents.values() for e in i.entries)
 
 
 def healthy(**users: object) -> Scenario:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -138,13 +137,6 @@ async def until(true: Callable[[], Awaitable[bool]], within_s: float = 10.0) -> 
     while not await true():
         assert time.monotonic() < end, "it did not come true in time"
         await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ class Home:
     def environ(self) -> dict[str, str]:
         ours = {"LEVELHEAD_HOME": str(self.path), "TMPDIR": str(self.scratch), "PYTHONUNBUFFERED": "1"}
         # Compiling every module anew at every command would take longer than the commands.
-        return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | ours
+        return {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "COLUMNS")} | ours
 
     def start(self, *args: str, limit: Callable[[], None] | None = None) -> Running:
         """`levelhead ARGS`, in a process group of its own, as a shell would start it; `limit` is run in it before."""
@@ -207,14 +207,6 @@ def wait_until(true: Callable[[], bool], what: str = "it", within_s: float = PAT
 async def comes(true: Callable[[], bool], what: str = "it", within_s: float = PATIENCE_S) -> None:
     """The same while traffic goes on."""
     await asyncio.to_thread(wait_until, true, what, within_s)
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return tuple(int(probe.getsockname()[1]) for probe in probes)
 
 
 def answers(port: int) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Backend, Backends
-from tests.live.outside import Done, Home, Traffic, at_home, fleet_text, free_ports
+from tests.live.free import free_port
+from tests.live.outside import Done, Home, Traffic, at_home, fleet_text
 
 pytestmark = pytest.mark.live
 
@@ -63,7 +64,7 @@ def steps(count: int) -> Iterator[tuple[str, Wanted]]:
 
 def test_changes_under_traffic_lose_no_request(home: Home, backends: Backends) -> None:
     async def check() -> None:
-        servers, (port,) = backends(5), free_ports(1)
+        servers, port = backends(5), free_port()
         file = home.folder / "levelhead.yaml"
         file.write_text(Wanted().text(port, servers))
         serving = home.start("run", str(file), "--json")

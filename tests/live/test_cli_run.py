@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 
 from levelhead.engines.haproxy.process import find_binary
 from levelhead.errors import EngineError
+from tests.live.free import free_port
 
 pytestmark = pytest.mark.live
 PATIENCE_S = 40.0
@@ -58,10 +58,7 @@ def server() -> Iterator[int]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    return number
+    return free_port()
 
 
 def environ(home: Path) -> dict[str, str]:

@@ -26,7 +26,8 @@ from levelhead.errors import ConfigError, EngineError, EngineRefused
 from levelhead.model import Admin, Fleet, Hash, Listener, Server
 from levelhead.telemetry import Missing, Records
 from tests.engines.haproxy.fleets import fleets
-from tests.live.conftest import Answer, Backends, ask, free_port, load, until
+from tests.live.conftest import Answer, Backends, ask, load, until
+from tests.live.free import free_port
 from tests.live.test_haproxy_traffic import edit, failures, fleet_of, running, sampled
 
 pytestmark = pytest.mark.live

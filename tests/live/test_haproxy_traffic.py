@@ -18,7 +18,8 @@ from levelhead.engines.haproxy.process import Binary
 from levelhead.engines.haproxy.runtime import Sampling
 from levelhead.model import Admin, Check, Fleet, LeastRequest, Limits, Listener, Pool, RoundRobin, Route, Server
 from levelhead.telemetry import Health, Sample, Standing
-from tests.live.conftest import Answer, Backend, Backends, ask, free_port, load, until
+from tests.live.conftest import Answer, Backend, Backends, ask, load, until
+from tests.live.free import free_port
 
 pytestmark = pytest.mark.live
 

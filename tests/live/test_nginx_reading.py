@@ -23,6 +23,7 @@ from levelhead.engines.nginx.reading import read
 from levelhead.errors import ConfigError
 from levelhead.model import Origin
 from tests.engines.corpus import Sample, samples
+from tests.live.free import free_port
 from tests.nginx_configs import generate
 
 pytestmark = [
@@ -273,17 +274,6 @@ def test_the_table_of_directives_is_that_of_nginx(folder: Path) -> None:
     assert tried > 60
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 @contextmanager
 def running(folder: Path, text: str, port: int) -> Iterator[None]:
     """nginx in one process, serving; stopped at the end."""
@@ -316,7 +306,7 @@ def group(random: Random, name: str, ports: list[int]) -> str:
 
 
 def test_requests_go_where_the_weights_that_were_read_send_them(folder: Path) -> None:
-    random, (front, *ports) = Random(44), free_ports(5)
+    random, (front, *ports) = Random(44), [free_port() for _ in range(5)]
     names = [f"g{i}" for i in range(25)]
     groups = "".join(group(random, name, ports) for name in names)
     locations = "".join(f"location /{name} {{ proxy_pass http://{name}; }} " for name in names)

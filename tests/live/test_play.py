@@ -64,6 +64,11 @@ class OnCall:
     def sees_users_well(self) -> bool:
         return self.sees("status")["pools"][0]["phase"] in ("monitoring", None)
 
+    def sees_effect(self, incident: str) -> bool:
+        """Whether what was done last has been measured."""
+        actions = self.asks("measured", "incident", "show", incident).json["actions"]
+        return bool(actions and actions[-1]["effect"])
+
 
 def mend(person: OnCall) -> None:
     incident = person.is_paged()
@@ -77,6 +82,7 @@ def mend(person: OnCall) -> None:
     if person.asks("rollback", "rollback").code == 4:
         person.asks("rollback", "rollback", "--to", str(before["number"]), "--why", "server-1 gets most of it")
     person.waits_for(person.sees_users_well, WELL_S)
+    person.waits_for(lambda: person.sees_effect(incident), WELL_S)
     person.asks("resolve", "incident", "resolve", incident, "the weights were wrong")
 
 
@@ -86,12 +92,7 @@ def worsen(person: OnCall) -> None:
     person.asks("another drain", "server", "drain", "server-3", "--why", "it idles too")
     person.asks("refused", "incident", "show", incident)
     person.asks("forced", "server", "drain", "server-2", "--why", "it idles", "--force", "I know better")
-
-    def measured() -> bool:
-        actions = person.asks("measured", "incident", "show", incident).json["actions"]
-        return bool(actions and actions[0]["effect"])
-
-    person.waits_for(measured, WELL_S)
+    person.waits_for(lambda: person.sees_effect(incident), WELL_S)
     person.asks("revisions", "revision", "list")
     person.asks("rollback", "rollback", "--to", "1", "--why", "that was wrong")
     # It is closed without a word of anybody, when users have been well for a while.
@@ -152,7 +153,7 @@ def test_who_drains_the_healthy_is_refused_with_reasons_and_recorded_who_insists
 
 
 def test_the_record_at_the_end_tells_what_was_done(played: dict[str, Played]) -> None:
-    words = ("alert after", "first action after", "users well again after", "users harmed", "requests harmed",
+    words = ("alert after", "first action after", "users well after", "users harmed", "requests harmed",
              "you", "nobody", "levelhead", "what you did", "at the end no incident was open",
              "what really happened: A weight change sends most users to one server", "weight-typo-skew at")  # fmt: skip
     own = {
@@ -164,5 +165,5 @@ def test_the_record_at_the_end_tells_what_was_done(played: dict[str, Played]) ->
     for name, record in played.items():
         assert [word for word in (*words, *own[name]) if word not in record.debrief.out] == []
         rows = {line.split("  ")[0]: line.split("  ")[1:] for line in record.debrief.out.splitlines()}
-        assert not any("never" in cell for cell in rows["users well again after"][:1])
+        assert not any("never" in cell for cell in rows["users well after"][:1])
         assert "roll back to revision 1" in record.postmortem

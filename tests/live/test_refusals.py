@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Backends
-from tests.live.outside import Done, Home, Running, answers, at_home, fleet_text, free_ports, wait_until
+from tests.live.free import free_port
+from tests.live.outside import Done, Home, Running, answers, at_home, fleet_text, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -64,7 +65,7 @@ def test_a_bad_file_is_refused_at_its_line(home: Home, text: str | bytes | None,
 
 
 def test_what_stands_in_the_way_of_a_start_is_said(home: Home, backends: Backends) -> None:
-    (server,), (port,) = backends(1), free_ports(1)
+    (server,), port = backends(1), free_port()
     flags = ("--server", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{server.port}")
 
     refused(home.do("run", *flags), f"cannot listen on 127.0.0.1:{server.port}", "is in use by python")
@@ -80,7 +81,7 @@ def test_what_stands_in_the_way_of_a_start_is_said(home: Home, backends: Backend
 
 
 def test_bad_changes_of_a_running_one_change_nothing(home: Home, backends: Backends) -> None:
-    servers, (port,) = backends(2), free_ports(1)
+    servers, port = backends(2), free_port()
     file, other = home.folder / "levelhead.yaml", home.folder / "bad.yaml"
     good = fleet_text(port, servers)
     serving = begun(home, good)
@@ -115,7 +116,7 @@ def test_bad_changes_of_a_running_one_change_nothing(home: Home, backends: Backe
 
 
 def test_a_full_disk_stops_nothing_and_is_said(home: Home, backends: Backends) -> None:
-    servers, (port,) = backends(2), free_ports(1)
+    servers, port = backends(2), free_port()
     serving = begun(home, fleet_text(port, servers))
     watch = watching(home)
     soft, hard = resource.prlimit(serving.pid, resource.RLIMIT_FSIZE)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import Backend, Backends, Client
-from tests.live.outside import Home, Running, Traffic, answers, at_home, comes, fleet_text, free_ports
+from tests.live.free import free_port
+from tests.live.outside import Home, Running, Traffic, answers, at_home, comes, fleet_text
 
 pytestmark = pytest.mark.live
 
@@ -29,7 +30,7 @@ def home(request: pytest.FixtureRequest) -> Iterator[Home]:
 
 def test_requests_are_spread_evenly(home: Home, backends: Backends) -> None:
     async def check() -> None:
-        servers, (port,) = backends(4), free_ports(1)
+        servers, port = backends(4), free_port()
         members = [word for b in servers for word in ("--server", f"127.0.0.1:{b.port}")]
         serving = home.start("run", "--json", *members, "--listen", f"127.0.0.1:{port}")
         assert (await asyncio.to_thread(serving.first))["listeners"] == [f"http://127.0.0.1:{port}"]
@@ -54,7 +55,7 @@ def test_requests_are_spread_evenly(home: Home, backends: Backends) -> None:
 
 def test_a_killed_server_costs_no_request_and_comes_back_slowly(home: Home, backends: Backends) -> None:
     async def check() -> None:
-        servers, (port,) = backends(4), free_ports(1)
+        servers, port = backends(4), free_port()
         serving = await begun(home, fleet_text(port, servers, "slow_start_s: 4"))
         watch = home.start("status", "--watch", "--json")
         await comes(lambda: bool(watch.lines()), "the status")
@@ -93,7 +94,7 @@ def test_a_killed_server_costs_no_request_and_comes_back_slowly(home: Home, back
 
 def test_a_killed_control_plane_costs_no_request_and_takes_up_where_it_was(home: Home, backends: Backends) -> None:
     async def check() -> None:
-        servers, (port,) = backends(4), free_ports(1)
+        servers, port = backends(4), free_port()
         first = await begun(home, fleet_text(port, servers, "slow_start_s: 1"))
         proxy = home.haproxy()
         async with Traffic(port, 100, fresh=0.5) as traffic:
@@ -130,7 +131,7 @@ def test_a_killed_control_plane_costs_no_request_and_takes_up_where_it_was(home:
 @pytest.mark.parametrize("whom", ["master", "worker"])
 def test_a_killed_haproxy_is_back_in_a_moment(home: Home, backends: Backends, whom: str) -> None:
     async def check() -> None:
-        servers, (port,) = backends(4), free_ports(1)
+        servers, port = backends(4), free_port()
         serving = await begun(home, fleet_text(port, servers))
         master, (worker,) = home.haproxy()
         async with Traffic(port, 100, fresh=0.5) as traffic:

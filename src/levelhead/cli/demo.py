@@ -79,7 +79,7 @@ def _compared(record: DrillRecord) -> None:
         ("blamed first", "a traffic surge", "nothing" if refuted else "a traffic surge" if surge else "nothing"),
         ("balancer suspected after", "2 h", after(clocks.diagnosed)),
         ("configuration put right after", "2 h 30 min", after(clocks.acted)),
-        ("users well again after", "2 h 30 min", after(clocks.recovered)),
+        ("users well after", "2 h 30 min", after(clocks.recovered)),
         ("users harmed", "about 30 %", f"{_ratio(harm.users_harmed, harm.users_total):.1%} "
                                        f"({harm.users_harmed} of {harm.users_total})"),
         ("requests harmed", "not recorded", f"{_ratio(harm.requests_harmed, harm.requests_total):.1%} "

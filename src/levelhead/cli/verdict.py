@@ -106,7 +106,7 @@ def _rows(record: DrillRecord) -> list[tuple[str, str]]:
     return [
         ("alert after", after(clocks.detected)),
         ("first action after", after(clocks.acted)),
-        ("users well again after", after(clocks.recovered)),
+        ("users well after", after(clocks.recovered)),
         ("users harmed", _part(harm.users_harmed, harm.users_total)),
         ("requests harmed", _part(harm.requests_harmed, harm.requests_total)),
     ]

@@ -152,7 +152,7 @@ def _about_incident(turn: Turn, order: Order) -> Turn:
             if plan is None:
                 reason = f"no plan of {incident.id} waits for an approval"
                 return turn.wanting(Reply(order.id, False, reason, (reason,)))
-            turn = acted(turn, plan, order.who)
+            turn = acted(turn, plan, order.who, order.why)
             answer = f"{plan.steps[0].sentence}: on its way"
         case _:
             raise AssertionError(f"not about an incident: {order.wish}")

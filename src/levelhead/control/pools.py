@@ -210,13 +210,17 @@ def _proposed(turn: Turn, drafted: Plan) -> Turn:
     return turn.wanting(Tell(turn.incident, "changed", text)) if fresh else turn
 
 
-def acted(turn: Turn, plan: Plan, who: str) -> Turn:
-    """Carries out the plan's first step; the rest follows when the world has been looked at again."""
+def acted(turn: Turn, plan: Plan, who: str, why: str = "") -> Turn:
+    """Carries out the plan's first step; the rest follows when the world has been looked at again.
+
+    `why` is what a person who approved it gave as a reason.
+    """
     step = plan.steps[0]
+    because = f"{plan.because}; approved: {why}" if why else plan.because
     ticket = f"plan-{turn.tickets}"
     before = standing(turn.case)
-    turn = turn.writing("action", f"{step.sentence}: {plan.because}", who)
-    turn = turn.acting(Action(turn.at, who, step.sentence, plan.because, plan.name))
+    turn = turn.writing("action", f"{step.sentence}: {because}", who)
+    turn = turn.acting(Action(turn.at, who, step.sentence, because, plan.name))
     clocks = turn.incident.clocks
     if clocks.acted is None:
         turn = turn.having(replace(turn.incident, clocks=replace(clocks, acted=turn.at)))

@@ -17,7 +17,8 @@ from levelhead.engines.haproxy import talk
 from levelhead.engines.haproxy.driver import HAProxyEngine
 from levelhead.engines.haproxy.process import Binary, every_binary
 from levelhead.model import Admin, Check, Fleet, Limits, Listener, Pool, RoundRobin, Route, Server
-from tests.live.conftest import Backend, ask, free_port, until
+from tests.live.conftest import Backend, ask, until
+from tests.live.free import free_port
 
 RECORDED = Path(__file__).parent / "recorded"
 NAMES = ("fine", "drained", "away", "down", "closes", "slow", "plain")
