@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from levelhead.control.base import Outcome, Revise, Wish
+from levelhead.control.recording import Recorder
 from levelhead.drills import base as drills
 from levelhead.drills import score
 from levelhead.drills.facts import facts
@@ -70,8 +71,9 @@ class Stage:
     def __init__(
         self, scenario: drills.Scenario, *, mode: score.Mode, seed: int | None = None, directory: Path | None = None,
         look: Callable[[Frame], None] | None = None, over: Callable[[Frame], bool] | None = None, hidden: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
-        self._over, self._hidden = over, hidden
+        self._over, self._hidden, self._recorder = over, hidden, recorder
         self._scenario, self._mode, self._seed = scenario, mode, scenario.seed if seed is None else seed
         self._directory, self._look = directory, look
         self._news: list[tuple[float, str]] = []
@@ -113,7 +115,9 @@ class Stage:
     async def _watched(self, world: World, engine: Engine, directory: Path) -> Performance:
         settings = Settings(fleet=self._starting_fleet(), notify=())
         with Store(directory / "levelhead.db") as store:
-            plane = Plane(settings=settings, source="", engine=engine, store=store, spoken=self._heard)
+            plane = Plane(
+                settings=settings, source="", engine=engine, store=store, spoken=self._heard, recorder=self._recorder
+            )
             stop = asyncio.Event()
             try:
                 await plane.start()

@@ -44,6 +44,7 @@ COMMANDS: Final = (
     Entry("server", "levelhead.cli.server", "Drain a server, take it out, put it back, weigh it.", "Change"),
     Entry("apply", "levelhead.cli.apply", "Ship a levelhead.yaml.", "Change"),
     Entry("rollback", "levelhead.cli.rollback", "Return to an earlier configuration.", "Change"),
+    Entry("replay", "levelhead.cli.replay", "Put recorded ticks through this version again.", "Look"),
     Entry("schema", "levelhead.cli.schema", "List every setting of levelhead.yaml.", "Learn"),
 )
 

@@ -14,6 +14,7 @@ from levelhead.cli import instances, screen
 from levelhead.cli.base import Call, options, safe, talk
 from levelhead.cli.ending import to_its_end
 from levelhead.cli.live import View
+from levelhead.cli.recording import record_option, recording
 from levelhead.cli.verdict import compared, judged
 from levelhead.drills.base import Scenario
 from levelhead.drills.rehearse import rehearse
@@ -59,25 +60,27 @@ def list_drills(call: Call) -> None:
 @click.option("--mode", type=click.Choice(["act", "shadow", "ask", "off"]), default="act", show_default=True,
               help="off: the same proxy without Levelhead.")  # fmt: skip
 @click.option("--seed", type=int, help="Other users, the same story.")
+@record_option
 @options
 @click.pass_context
-def run(ctx: click.Context, drill: str, engine: str, mode: str, seed: int | None) -> None:
+def run(ctx: click.Context, drill: str, engine: str, mode: str, seed: int | None, record: Path | None) -> None:
     """Run a drill, by its name or from a file, and judge it by its own expectations. Exit 1 if it is not passed."""
     call = ctx.ensure_object(Call)
     scenario = chosen(drill)
     as_mode = cast(Mode, mode)
-    if engine == "sim":
-        record = rehearse(scenario, mode=as_mode, seed=seed).record
-    else:
-        talk(f"{scenario.title}: {scenario.duration_s:g} s on a real HAProxy; Ctrl-C ends it.")
-        with View(scenario.name) as view:
-            stage = Stage(scenario, mode=as_mode, seed=seed, look=view.show)
-            record = to_its_end(stage.perform()).record
+    with recording(record) as recorder:
+        if engine == "sim":
+            told = rehearse(scenario, mode=as_mode, seed=seed, recorder=recorder).record
+        else:
+            talk(f"{scenario.title}: {scenario.duration_s:g} s on a real HAProxy; Ctrl-C ends it.")
+            with View(scenario.name) as view:
+                stage = Stage(scenario, mode=as_mode, seed=seed, look=view.show, recorder=recorder)
+                told = to_its_end(stage.perform()).record
     if call.json:
-        click.echo(to_json(record))
+        click.echo(to_json(told))
     else:
-        judged(record)
-    ctx.exit(0 if record.passed else NOT_PASSED)
+        judged(told)
+    ctx.exit(0 if told.passed else NOT_PASSED)
 
 
 @command.command()

@@ -20,7 +20,9 @@ from levelhead import settings
 from levelhead.cli import instances, screen
 from levelhead.cli.base import Call, options, talk
 from levelhead.cli.person import author
+from levelhead.cli.recording import record_option, recording
 from levelhead.control.base import Outcome
+from levelhead.control.recording import Recorder
 from levelhead.engines.haproxy import config
 from levelhead.engines.haproxy.driver import Files, HAProxyEngine
 from levelhead.engines.haproxy.process import find_binary
@@ -55,11 +57,12 @@ class Wanted:
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), help="How far Levelhead may go by itself.")
 @click.option("--show-config", is_flag=True, help="Print the proxy's configuration and start nothing.")
 @click.option("--leave-proxy", is_flag=True, help="Let the proxy serve on when this ends; the next run adopts it.")
+@record_option
 @options
 @click.pass_context
 def command(
     ctx: click.Context, file: Path | None, servers: tuple[str, ...], listen: str | None, policy: str | None,
-    check: str | None, mode: str | None, show_config: bool, leave_proxy: bool,
+    check: str | None, mode: str | None, show_config: bool, leave_proxy: bool, record: Path | None,
 ) -> None:  # fmt: skip
     """Serve: balance traffic over servers, watch it, and put it right.
 
@@ -74,8 +77,8 @@ def command(
     if show_config:
         _show_config(call, wanted.settings, instance)
         return
-    with instance.owned(), Store(instance.database) as store:
-        ctx.exit(asyncio.run(_serve(call, wanted, instance, store, leave_proxy)))
+    with instance.owned(), Store(instance.database) as store, recording(record) as recorder:
+        ctx.exit(asyncio.run(_serve(call, wanted, instance, store, leave_proxy, recorder)))
 
 
 def _wanted(file: Path | None, servers: tuple[str, ...], flags: dict[str, str | None]) -> Wanted:
@@ -117,7 +120,9 @@ def _show_config(call: Call, made: Settings, instance: instances.Instance) -> No
     click.echo(text, nl=False)
 
 
-async def _serve(call: Call, wanted: Wanted, instance: instances.Instance, store: Store, leave_proxy: bool) -> int:
+async def _serve(
+    call: Call, wanted: Wanted, instance: instances.Instance, store: Store, leave_proxy: bool, recorder: Recorder | None
+) -> int:
     """Serves until a signal, and returns the exit code: 130 after Ctrl-C, 0 after SIGTERM."""
     stop, codes = asyncio.Event(), list[int]()
     _on_signals(stop, codes)
@@ -125,6 +130,7 @@ async def _serve(call: Call, wanted: Wanted, instance: instances.Instance, store
     plane = Plane(
         settings=wanted.settings, source=wanted.source, engine=engine, store=store, file=wanted.file,
         author=author(os.environ), spoken=_speaker(call), told=_teller(call),
+        recorder=recorder,
     )  # fmt: skip
     started = False
     try:

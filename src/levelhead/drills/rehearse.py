@@ -7,6 +7,7 @@ from typing import assert_never
 
 from levelhead import control
 from levelhead.control.base import Effect, Keep, MarkGood, Order, Outcome, Put, Reply, Report, Revise, State, Tell, View
+from levelhead.control.recording import Opening, Recorder
 from levelhead.drills import base, score
 from levelhead.drills.facts import facts
 from levelhead.errors import UsageError
@@ -52,10 +53,15 @@ class Rehearsal:
     puts: tuple[Put, ...]
 
 
-def rehearse(scenario: base.Scenario, *, mode: score.Mode, seed: int | None = None) -> Rehearsal:
-    """Plays the scenario in the simulator. UsageError for an event that the simulator cannot make happen."""
+def rehearse(
+    scenario: base.Scenario, *, mode: score.Mode, seed: int | None = None, recorder: Recorder | None = None
+) -> Rehearsal:
+    """Plays the scenario in the simulator. UsageError for an event that the simulator cannot make happen.
+
+    `recorder` is shown all that a tick saw.
+    """
     seed = scenario.seed if seed is None else seed
-    rehearsal = Rehearsing(scenario, mode, seed)
+    rehearsal = Rehearsing(scenario, mode, seed, recorder)
     ticks = round(scenario.duration_s / TICK_S)
     for i in range(1, ticks + 1):
         rehearsal.tick(i * TICK_S)
@@ -65,7 +71,9 @@ def rehearse(scenario: base.Scenario, *, mode: score.Mode, seed: int | None = No
 class Rehearsing:
     """A rehearsal on its way: a world that moves on tick by tick, the loop's state, and the orders of people."""
 
-    def __init__(self, scenario: base.Scenario, mode: score.Mode, seed: int) -> None:
+    def __init__(
+        self, scenario: base.Scenario, mode: score.Mode, seed: int, recorder: Recorder | None = None
+    ) -> None:
         self.scenario, self.mode, self.seed = scenario, mode, seed
         addresses = {name: ("127.0.0.1", 3001 + i) for i, name in enumerate(scenario.pool.servers)}
         fleet = base.fleet_of(scenario, 8080, addresses)
@@ -74,6 +82,9 @@ class Rehearsing:
         self.addresses, self.fleet, self.first = addresses, fleet, fleet
         self.world = World(fleet, _servers(scenario), {base.POOL: _users(scenario)}, seed=seed)
         self.state: State = control.begin((), (), 1)
+        self.recorder = recorder
+        if recorder is not None:
+            recorder.begin(Opening())
         self.revisions: tuple[Revision, ...] = (Revision(1, fleet, "levelhead", BEGAN, "first configuration"),)
         self.orders: tuple[Order, ...] = ()
         self.reports: tuple[Report, ...] = ()
@@ -100,6 +111,8 @@ class Rehearsing:
         self.orders, self.reports = (), ()
         outcome = control.step(self.state, view)
         self.state = outcome.state
+        if self.recorder is not None:
+            self.recorder.tick(view, outcome)
         self._note(at_s, outcome)
         self.effects += outcome.effects
         for effect in outcome.effects:

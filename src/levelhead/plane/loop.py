@@ -34,6 +34,7 @@ from levelhead.control.base import (
     View,
     Wish,
 )
+from levelhead.control.recording import Opening, Recorder
 from levelhead.engines.base import Applied, Engine
 from levelhead.errors import LevelheadError, StoreError
 from levelhead.incident import Incident, written
@@ -73,12 +74,12 @@ class Plane:
     def __init__(
         self, *, settings: Settings, source: str, engine: Engine, store: Store, file: Path | None = None,
         author: str = "levelhead", spoken: Callable[[Outcome], None] | None = None,
-        told: Callable[[str], None] | None = None,
+        told: Callable[[str], None] | None = None, recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         self._settings, self._source, self._author = settings, source, author
         self._engine, self._store = engine, store
         self._watch = FileWatch(file, source) if file is not None else None
-        self._spoken, self._told = spoken, told
+        self._spoken, self._told, self._recorder = spoken, told, recorder
         self._state = State()
         self._because = "starting"
         self._revisions: tuple[Revision, ...] = ()
@@ -160,7 +161,10 @@ class Plane:
         history = [r for r in reversed(self._store.revisions(HISTORY)) if r.number != revision.number]
         self._revisions = (*history, revision)
         good = tuple(n for n in (r.number for r in self._revisions) if self._store.is_good(n))
-        self._state = control.begin(self._left_open(), good, self._store.next_incident_number())
+        opening = Opening(self._left_open(), good, self._store.next_incident_number())
+        self._state = control.begin(opening.incidents, opening.good, opening.next_incident)
+        if self._recorder is not None:
+            self._recorder.begin(opening)
         return f"{applied.mechanism}: {applied.because}"
 
     async def run_until(self, stop: asyncio.Event) -> None:
@@ -204,6 +208,8 @@ class Plane:
         self._state, self._because = outcome.state, outcome.because
         for effect in outcome.effects:
             self._carry_out(effect)
+        if self._recorder is not None:
+            self._recorder.tick(view, outcome)
         if self._spoken is not None:
             self._spoken(outcome)
         return outcome
