@@ -1,7 +1,9 @@
 """What a load balancer is made of: Fleet > Listener, Pool > Server, and the changes between two fleets.
 
 Everything is frozen and knows the line it was written on. The model is the same for every engine; an engine that
-cannot express a value refuses it, it never drops it.
+cannot express a value refuses it, it never drops it. Some fields exist only because a configuration that was read has
+them (reserves, zones, a check of one server alone): their defaults say what the fleets that Levelhead drives have.
+A time that nothing bounds is infinite.
 """
 
 from __future__ import annotations
@@ -37,47 +39,82 @@ class Admin(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RoundRobin:
-    """Smooth weighted round robin."""
+    """Smooth weighted round robin; `fixed` where a running proxy takes no other weights (HAProxy's static-rr)."""
 
+    fixed: bool = False
     kind: Literal["round-robin"] = "round-robin"
 
 
 @dataclass(frozen=True, slots=True)
 class LeastRequest:
-    """The server with the fewest requests in flight per weight."""
+    """The server with the fewest requests in flight per weight: of all, or of `draws` drawn at random (Envoy)."""
 
+    draws: int | None = None
     kind: Literal["least-request"] = "least-request"
 
 
 @dataclass(frozen=True, slots=True)
 class RandomPick:
-    """The less loaded of `draws` servers drawn at random by weight (power of two choices when 2)."""
+    """The less loaded of `draws` servers drawn at random by weight (power of two choices when 2).
+
+    Envoy's RANDOM has one draw that knows no weights: `by_weight` is False.
+    """
 
     draws: int = 2
+    by_weight: bool = True
     kind: Literal["random"] = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Envoy's two ways to place servers for a hash: a ring of `least` to `most` points, or Maglev's table of `least`.
+
+    `function` is the hash that places them; only xxHash is followed here.
+    """
+
+    kind: Literal["ring", "maglev"]
+    least: int
+    most: int
+    function: str = "XX_HASH"
 
 
 @dataclass(frozen=True, slots=True)
 class Hash:
     """The server that a key of the request maps to.
 
-    `on` is header, cookie, source or path; `name` is the header's or cookie's. `consistent` moves few keys when a
+    `on` is header, cookie, source or path; `name` is the header's or cookie's. A configuration that was read may also
+    hash a query parameter, or something `other` whose name is as written. `consistent` moves few keys when a
     server goes. `bounded_load` caps a server at that multiple of the mean load (1.25 is usual); None leaves it open.
+    `table` is None where the engine has only one way to place servers.
     """
 
-    on: Literal["header", "cookie", "source", "path"]
+    on: Literal["header", "cookie", "source", "path", "query", "other"]
     name: str = ""
     consistent: bool = True
     bounded_load: float | None = None
+    table: Table | None = None
     kind: Literal["hash"] = "hash"
 
 
-Policy = RoundRobin | LeastRequest | RandomPick | Hash
+@dataclass(frozen=True, slots=True)
+class OtherPolicy:
+    """A policy that Levelhead never sets, by the engine's name for it: `first`, `least_time`, a module's own."""
+
+    name: str
+    kind: Literal["other"] = "other"
+
+
+Policy = RoundRobin | LeastRequest | RandomPick | Hash | OtherPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Active health check. `path` None means a TCP connect; `status` is the expected HTTP status or range."""
+    """Active health check. `path` None means a TCP connect; `status` is the expected HTTP status or range.
+
+    `speaks` names another protocol than these (grpc, mysql ...). The interval may differ after a first failure
+    (`fast_interval_s`), while the server is down (`down_interval_s`), and before it has had any request
+    (`idle_interval_s`, Envoy's no_traffic_interval); None is the usual one.
+    """
 
     path: str | None = None
     status: str = "200-399"
@@ -87,13 +124,54 @@ class Check:
     rise: int = 2
     host: str | None = None
     port: int | None = None
+    speaks: str = ""
+    fast_interval_s: float | None = None
+    down_interval_s: float | None = None
+    idle_interval_s: float | None = None
+
+
+# What a request can suffer, for a passive check to count or a retry to follow.
+Failure = Literal["refused", "hung", "reset", "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """Envoy's comparison of success rates: every `interval_s`, among `hosts` or more with `volume` requests each.
+
+    A server goes whose rate is below the mean by `deviations` standard deviations; `failing` is instead a part of
+    failed requests (0.85) above which it goes. None turns either off.
+    """
+
+    interval_s: float
+    deviations: float | None
+    hosts: int
+    volume: int
+    failing: float | None = None
+    failing_hosts: int = 5
+    failing_volume: int = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Ejection:
-    """Passive check: this many failed requests in a row take the server out until its active check passes again."""
+    """Passive check: this many failed requests in a row take the server out until its active check passes again.
+
+    `counts` are the failures it sees. They count in a row, or with `within_s` all in that time (nginx). The server
+    comes back after `away_s` instead, where that is given; each further time takes as much longer, up to
+    `longest_away_s`. No more than `most` (a part) of the pool is ever out, but always one where `one_always`.
+    `acts`: by itself (out), or only by making an active check fail or hurry (HAProxy's on-error).
+    `check_readmits`: a passing active check brings it back before its time.
+    """
 
     consecutive_errors: int = 10
+    counts: tuple[Failure, ...] = ("refused", "hung", "reset", "status")
+    within_s: float | None = None
+    away_s: float | None = None
+    longest_away_s: float | None = None
+    most: float = 1.0
+    one_always: bool = True
+    acts: Literal["out", "fail-check", "last-check", "hurry"] = "out"
+    check_readmits: bool = True
+    outliers: Outliers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +189,15 @@ class Timeouts:
 class Retries:
     """Further attempts after a failure, on another server; only requests that may be repeated (GET, HEAD, OPTIONS).
 
-    A refused connection is retried for every method: nothing was sent.
+    A refused connection is retried for every method: nothing was sent. `after` are the failures that are tried again;
+    `elsewhere` False stays with the same server to the end. `try_s` bounds each attempt, `all_s` all of them.
     """
 
     attempts: int = 3
+    after: tuple[Failure, ...] = ("refused", "reset")
+    elsewhere: bool = True
+    try_s: float | None = None
+    all_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +233,29 @@ class Mode(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reserves:
+    """When servers of a later priority (backups) get requests.
+
+    `first`: one of them, once no server before it is left (HAProxy); `all`: all of them then (nginx, allbackups);
+    `spill`: each priority bears `factor` times its healthy part, the rest goes on to the next (Envoy). Where less
+    than `panic` (a part) of a priority is healthy, its requests go to all its servers, or none where `panic_fails`.
+    """
+
+    kind: Literal["first", "all", "spill"] = "first"
+    factor: float = 1.4
+    panic: float = 0.0
+    panic_fails: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
-    """One address in a pool; `capacity` is in requests per second, None when nobody declared it."""
+    """One address in a pool; `capacity` is in requests per second, None when nobody declared it.
+
+    `priority` 0 serves first, later ones are reserves. `check`, `ejection` and `slow_start_s` are its own, None those
+    of the pool; `checked` False means no check at all. `degraded` serves only what healthy ones cannot bear. A host
+    name may stand for `many` servers of this weight, as many as it has addresses. `ring_key` is what the engine
+    places it by when it hashes consistently (HAProxy: its number), empty where that is its address.
+    """
 
     name: str
     host: str
@@ -161,15 +265,33 @@ class Server:
     admin: Admin = Admin.READY
     in_flight_limit: int | None = None
     origin: Origin = field(default=NOWHERE, compare=False)
+    priority: int = 0
+    zone: str = ""
+    check: Check | None = None
+    checked: bool = True
+    ejection: Ejection | None = None
+    slow_start_s: float | None = None
+    degraded: bool = False
+    many: bool = False
+    ring_key: str = ""
 
     @property
     def address(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+EngineName = Literal["haproxy", "nginx", "envoy"]
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Servers that share a job, and how it is divided among them."""
+    """Servers that share a job, and how it is divided among them.
+
+    `engine` is the one whose habits it follows. `workers` of it share no state, None: as many as there are cores.
+    `zone_weights`, where not empty, choose a zone first: (priority, zone, weight). `affinity` is what ties clients to
+    servers besides a cookie, as written. `unknown` is why its members cannot be told, a sentence without its full
+    stop; empty where they can.
+    """
 
     name: str
     servers: tuple[Server, ...]
@@ -186,18 +308,37 @@ class Pool:
     mode: Mode = Mode.ACT
     minimum_servers: int = 1
     origin: Origin = field(default=NOWHERE, compare=False)
+    engine: EngineName = "haproxy"
+    reserves: Reserves = Reserves()
+    zone_weights: tuple[tuple[int, str, float], ...] = ()
+    workers: int | None = 1
+    affinity: str = ""
+    unknown: str = ""
 
     def server(self, name: str) -> Server | None:
         return next((s for s in self.servers if s.name == name), None)
 
+    def check_of(self, server: Server) -> Check | None:
+        """The active check of one of its servers, None without any."""
+        return (server.check or self.check) if server.checked else None
+
+    def ejection_of(self, server: Server) -> Ejection | None:
+        """The passive check of one of its servers, None without any."""
+        return server.ejection or self.ejection
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Requests for this host (None is any) whose path begins with this prefix go to this pool; first match wins."""
+    """Requests for this host (None is any) whose path begins with this prefix go to this pool; first match wins.
+
+    `condition` is what must hold besides, as written; `share` the part of them that goes to this pool.
+    """
 
     pool: str
     host: str | None = None
     prefix: str = "/"
+    condition: str = ""
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +517,7 @@ def _rebuild_reasons(before: Fleet, after: Fleet) -> list[str]:
         if differing:
             reasons.append(f"{new.name}: {', '.join(differing)} changed")
         reasons += [f"{new.name}: {s.name} changed its limits" for s in new.servers if _limits_changed(old, s)]
+        reasons += [f"{new.name}: {s.name} changed its habits" for s in new.servers if _habits_changed(old, s)]
     return reasons
 
 
@@ -386,6 +528,16 @@ _LIVE_POOL_FIELDS = frozenset({"servers", "origin", "slo", "intent", "mode", "mi
 def _limits_changed(old: Pool, new: Server) -> bool:
     before = old.server(new.name)
     return before is not None and before.address == new.address and before.in_flight_limit != new.in_flight_limit
+
+
+# Of a server, what has a change of its own, or steers Levelhead and not the proxy.
+_LIVE_SERVER_FIELDS = frozenset({"name", "host", "port", "weight", "capacity", "admin", "in_flight_limit", "origin"})
+
+
+def _habits_changed(old: Pool, new: Server) -> bool:
+    before = old.server(new.name)
+    names = [f.name for f in fields(Server) if f.name not in _LIVE_SERVER_FIELDS]
+    return before is not None and any(getattr(before, n) != getattr(new, n) for n in names)
 
 
 def _pool_changes(old: Pool, new: Pool) -> list[Change]:

@@ -6,7 +6,20 @@ from typing import assert_never
 
 import yaml
 
-from levelhead.model import Check, Hash, Intent, LeastRequest, Listener, Policy, Pool, RandomPick, RoundRobin, Server
+from levelhead.errors import UsageError
+from levelhead.model import (
+    Check,
+    Hash,
+    Intent,
+    LeastRequest,
+    Listener,
+    OtherPolicy,
+    Policy,
+    Pool,
+    RandomPick,
+    RoundRobin,
+    Server,
+)
 from levelhead.settings.build import Settings
 from levelhead.settings.targets import Secret, Target
 
@@ -19,8 +32,11 @@ def dump(settings: Settings) -> str:
         "listeners": {listener.name: _listener(listener) for listener in settings.fleet.listeners},
         "pools": {pool.name: _pool(pool) for pool in settings.fleet.pools},
         "client": settings.fleet.client,
+        "false_alarms_per_month": _number(settings.false_alarms_per_month),
         "notify": [_target(target) for target in settings.notify],
     }
+    if facts := settings.facts.model_dump(exclude_defaults=True):
+        whole["facts"] = facts
     dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return yaml.dump(whole, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
@@ -81,6 +97,10 @@ def _policy(policy: Policy) -> Value:
             key: dict[str, Value | None] = {on: name} if on in ("header", "cookie") else {"key": on}
             bound = None if bounded_load is None else _number(bounded_load)
             return {"hash": _given({**key, "consistent": consistent, "bounded_load": bound})}
+        case OtherPolicy(name):
+            raise UsageError(
+                f"levelhead.yaml has no policy {name!r}", next_step="use round-robin, least-request, random or hash"
+            )
         case _:
             assert_never(policy)
 

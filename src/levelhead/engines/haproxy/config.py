@@ -11,6 +11,7 @@ from typing import Final, assert_never
 
 import numpy as np
 
+from levelhead.engines.haproxy import expressible
 from levelhead.errors import ConfigError
 from levelhead.model import (
     Admin,
@@ -20,6 +21,7 @@ from levelhead.model import (
     LeastRequest,
     Listener,
     Origin,
+    OtherPolicy,
     Pool,
     RandomPick,
     RoundRobin,
@@ -43,6 +45,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,255}|\*|")
 _STATUS: Final = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*")
 _SUMMARY: Final = re.compile(r"(?i)errors?(\(s\))? found in config|failed to start their listeners|failed to init")
 _RESERVED_SERVERS: Final = frozenset({"FRONTEND", "BACKEND"})  # names of the sums in `show stat`
+_POLICIES: Final = "use round-robin, least-request, random or hash"
 _RESERVED_POOLS: Final = frozenset({NO_ROUTE, "GLOBAL", "MASTER"})
 
 
@@ -63,6 +66,7 @@ def render(fleet: Fleet, paths: Paths, version: Version, *, records: bool = True
     Drained servers look ready here: a file has no word for them; `runtime.state_file` holds them back from the start.
     """
     _check_names(fleet)
+    expressible.check(fleet)
     sections = [_global(fleet, paths), _defaults()]
     recorded = _records(fleet.client, paths) if records else []
     sections += [_frontend(fleet, listener, version, recorded) for listener in fleet.listeners]
@@ -280,6 +284,8 @@ def _policy(pool: Pool, version: Version) -> list[str]:
             return [f"balance random({max(draws, 1)})"]
         case Hash():
             return _hash(pool, policy, version)
+        case OtherPolicy(name):
+            raise _refusal(pool.origin, f"pool {pool.name} has the policy {name!r}", _POLICIES)
         case _:
             assert_never(policy)
 
@@ -301,6 +307,11 @@ def _hash(pool: Pool, policy: Hash, version: Version) -> list[str]:
                     "use HAProxy 2.6 or later, or hash on a header",
                 )  # fmt: skip
             key = f"balance hash req.cook({_quoted(policy.name)})"
+        case "query" | "other":
+            raise _refusal(
+                pool.origin, f"pool {pool.name} hashes on {policy.name or 'the query'!r}",
+                "hash on the source, the path, a header or a cookie",
+            )  # fmt: skip
         case _:
             assert_never(policy.on)
     # Neighbouring keys must not share a server: sdbm and djb2 without avalanche keep them together.
