@@ -18,8 +18,12 @@ SECTIONS = (
      "or a mapping as below."),
     ("Pools", "pools", "Everything about a group of servers. `pools` and the short `servers` exclude each other."),
     ("Users", "client", ""),
+    ("Alarms", "false_alarms_per_month", "`levelhead explain alert` says what follows from it."),
     ("Notices", "notify", "Where an incident is told when it opens, changes and closes. Keep secrets out of the file: "
      "`url_env` and `url_file`, `headers_env` and `headers_file` name where they are."),
+    ("Facts", "facts", "What no configuration can say and `levelhead review` would like to know: of this file, or of "
+     "the HAProxy,\nnginx and Envoy files that are reviewed beside it. A rule that needs a fact which is not given "
+     "says nothing.\nThe same keys make a file of their own for `levelhead review --facts FILE`."),
 )  # fmt: skip
 
 HEAD = """\

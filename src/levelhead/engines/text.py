@@ -15,12 +15,13 @@ T = TypeVar("T")
 class Problem:
     """Something the engine would refuse or not do as written, as a sentence without its full stop.
 
-    An error stops the engine from starting, or leaves the thing undone; a warning does not.
+    An error stops the engine from starting, or leaves the thing undone; a warning does not. What is unknown depends on
+    what no text says, such as the environment.
     """
 
     origin: Origin
     sentence: str
-    kind: Literal["error", "warning"] = "error"
+    kind: Literal["error", "warning", "unknown"] = "error"
 
     def __str__(self) -> str:
         return f"{self.origin}: {self.sentence}"

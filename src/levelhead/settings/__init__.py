@@ -4,6 +4,7 @@
     load(path)           those of a file
     from_flags(...)      those of a command line
     dump(settings)       back to text, every effective value written out
+    load_facts(path)     the facts of a file that holds nothing else, or of a levelhead.yaml
     table()              every setting with its type, default and help; json_schema() for editors
 """
 
@@ -20,13 +21,13 @@ from levelhead.model import Origin
 from levelhead.settings.build import DEFAULT_LISTEN, Settings, build
 from levelhead.settings.explain import problems
 from levelhead.settings.nodes import Entry, Mapping, Node, Problem, Scalar, Sequence, compose, plain
-from levelhead.settings.schema import File, SettingRow, json_schema, table
+from levelhead.settings.schema import FactsModel, File, SettingRow, json_schema, table
 from levelhead.settings.targets import Secret, Target
 from levelhead.settings.write import dump
 
 __all__ = [
-    "DEFAULT_LISTEN", "Secret", "SettingRow", "Settings", "Target", "dump", "from_flags", "json_schema", "load",
-    "parse", "table",
+    "DEFAULT_LISTEN", "FactsModel", "Secret", "SettingRow", "Settings", "Target", "dump", "from_flags", "json_schema",
+    "load", "load_facts", "parse", "table",
 ]  # fmt: skip
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -50,6 +51,23 @@ def load(path: str | Path) -> Settings:
     raw = _bytes(Path(path))
     text = _text(raw, str(path))
     return _anchored(parse(text, str(path)), Path(path).absolute().parent)
+
+
+def load_facts(path: str | Path) -> FactsModel:
+    """The facts of a file: its section `facts` if it is a levelhead.yaml, else the whole. ConfigError as above."""
+    file = str(path)
+    root, found = compose(_text(_bytes(Path(path)), file), file)
+    step = "correct the file; `levelhead schema` lists every fact under `facts`"
+    if found or not isinstance(root, Mapping):
+        raise _error(found or (Problem(Origin(file), "a file of facts is a mapping, such as `peak_rps: 300`"),), step)
+    if "facts" in root.entries:
+        return load(path).facts
+    root = _mapping({"facts": root}, root.where)
+    try:
+        return File.model_validate(plain(root)).facts
+    except ValidationError as error:
+        explained = problems(error, root)
+        raise _error(explained, step, error.error_count() - len(explained)) from None
 
 
 def from_flags(servers: list[str], listen: str, policy: str, check_path: str | None) -> Settings:

@@ -18,10 +18,15 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole levelhead.yaml: the fleet it wants, and who is told of incidents; `text` is what it was read from."""
+    """A whole levelhead.yaml: the fleet it wants, who is told of incidents, and what `levelhead review` is to know.
+
+    `false_alarms_per_month` is the budget of each pool; `text` is what it was read from.
+    """
 
     fleet: model.Fleet
     notify: tuple[Target, ...]
+    facts: schema.FactsModel = field(default_factory=schema.FactsModel)
+    false_alarms_per_month: float = 1.0
     origin: model.Origin = field(default=model.Origin(), compare=False)
     root: Node | None = field(default=None, compare=False, repr=False)
     text: str = field(default="", compare=False, repr=False)
@@ -41,7 +46,8 @@ def build(file: schema.File, root: Node) -> tuple[Settings, tuple[Problem, ...]]
         *_listener_problems(file, listeners, pools, root),
         *_target_problems(targets),
     )
-    settings = Settings(model.Fleet(listeners, pools, file.client), targets, place(root, ()), root)
+    settings = Settings(model.Fleet(listeners, pools, file.client), targets, file.facts, file.false_alarms_per_month,
+                        place(root, ()), root)  # fmt: skip
     return settings, problems
 
 

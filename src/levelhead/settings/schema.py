@@ -445,6 +445,37 @@ class NotifyModel(_Model):
         return self
 
 
+Rate = Annotated[float | None, Field(gt=0, allow_inf_nan=False), Words("a number above 0, in requests per second")]
+Rates = Annotated[
+    dict[Text, Annotated[float, Field(gt=0, allow_inf_nan=False), Words("a number above 0, in requests per second")]],
+    Words("a mapping of names to numbers"),
+]
+
+
+class FactsModel(_Model):
+    """What no configuration can say, for `levelhead review`; the same names as `levelhead.review.base.Facts`."""
+
+    peak_rps: Rate = Field(default=None, description="what a pool gets at its peak, where there is one pool")
+    pool_peak_rps: Rates = Field(default={}, description="the same by pool; goes before peak_rps")
+    server_rps: Rate = Field(default=None, description="what a server bears")
+    capacity_rps: Rates = Field(default={}, description="the same by server, or pool/server; goes before server_rps")
+    peak_in_flight: Count | None = Field(default=None, description="requests in flight in a pool at its peak")
+    server_in_flight: Count | None = Field(default=None, description="requests a server can work on at a time")
+    max_servers: Count | None = Field(default=None, description="how many servers a pool may grow to")
+    clients: Count | None = Field(default=None, description="how many different clients there are")
+    behind_proxy: Annotated[bool | None, Words("true or false")] = Field(
+        default=None, description="whether clients come through another proxy or a CDN"
+    )
+    balancers: Count | None = Field(default=None, description="how many of this proxy run side by side")
+    cores: Count | None = Field(default=None, description="processor cores of the proxy's machine")
+    memory_mib: Positive | None = Field(default=None, description="its memory, in MiB")
+    outer_timeout_s: Seconds | None = Field(default=None, description="how long what stands before the proxy waits")
+    server_idle_s: Seconds | None = Field(default=None, description="when servers close idle connections")
+    zones: Annotated[dict[Text, Text], Words("a mapping of servers to zones")] = Field(
+        default={}, description="where each server stands"
+    )
+
+
 class File(_Model):
     listen: Annotated[At | None, Words("host:port", "127.0.0.1:8080")] = Field(
         default=None, description="where clients connect; short for one listener named web"
@@ -469,6 +500,10 @@ class File(_Model):
     client: Annotated[str, AfterValidator(_client), Words("source, header:NAME or cookie:NAME")] = Field(
         default="source", description="how users are told apart"
     )
+    false_alarms_per_month: Positive = Field(
+        default=1.0, le=1000.0,
+        description="how many a pool may raise; thresholds follow from it when Levelhead starts",
+    )
     notify: Annotated[
         list[
             Annotated[
@@ -479,6 +514,7 @@ class File(_Model):
         ],
         Words("a list of terminal, webhook and slack"),
     ] = Field(default=["terminal"], description="who is told of an incident")
+    facts: FactsModel = Field(default_factory=FactsModel, description="what `levelhead review` cannot see in a file")
 
 
 def _rows(owner: type[BaseModel], prefix: str) -> Iterator[SettingRow]:
@@ -514,6 +550,7 @@ def _below(annotation: object, path: str) -> Iterator[SettingRow]:
 _ONE_OF: Final = {
     "listeners": "listener", "servers": "server", "pools": "pool", "explicit": "server",
     "headers": "header", "headers_env": "header", "headers_file": "header",
+    "pool_peak_rps": "pool", "capacity_rps": "server", "zones": "server",
 }  # fmt: skip
 
 

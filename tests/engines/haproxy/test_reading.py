@@ -137,14 +137,14 @@ def test_what_depends_on_an_unknown_condition_is_not_certain() -> None:
     states = {s.words[-2].text: (s.active, s.certain) for s in found.proxies[0].statements}
 
     assert states == {"a": (True, False), "c": (False, False)}
-    assert [p.kind for p in found.problems] == ["warning"]
+    assert [p.kind for p in found.problems] == ["unknown"]
 
 
 @pytest.mark.parametrize(("text", "expected"), [
     (".if 1\n", ["error 1:1 this .if has no .endif"]),
     (".endif\n", ["error 1:1 .endif without .if"]),
     (".if foo(1)\n.endif\n", ["error 1:5 unparsable condition 'foo(1)'",
-                               "warning 1:1 it cannot be told from here whether this condition holds; this "
+                               "unknown 1:1 it cannot be told from here whether this condition holds; this "
                                "branch is read"]),
     (".alert 'no no'\n", ["error 1:1 the file says: no no"]),
     (".if 0\n.alert x\n nonsense\n.endif\n", []),

@@ -170,7 +170,7 @@ class _Run:
                 if name not in self.told:
                     self.told.add(name)
                     what = f"the environment variable {name} is not known here; HAProxy would put its value"
-                    self.problems.append(Problem(word.origin, what, "warning"))
+                    self.problems.append(Problem(word.origin, what, "unknown"))
 
     def _environment(self, keyword: str, arguments: list[str]) -> None:
         if keyword in ("setenv", "presetenv") and len(arguments) >= 2:
@@ -241,7 +241,7 @@ class _Run:
         if truth is Truth.UNKNOWN:
             level.certain = False
             what = "it cannot be told from here whether this condition holds; this branch is read"
-            self.problems.append(Problem(origin, what, "warning"))
+            self.problems.append(Problem(origin, what, "unknown"))
         level.certain = level.certain and level.outer_certain
         level.active = level.taken = truth is not Truth.NO
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -57,14 +57,44 @@ def merge(files: Mapping[str, str], main: str) -> Merged:
     return _Merger(files, main).merged()
 
 
+def wanted(text: str, name: str) -> tuple[str, ...]:
+    """The patterns that a text includes. Raises ConfigError for a file that nginx could not read as such."""
+    return tuple(d.text(0) for d in _includes(parse(text, name).directives) if len(d.args) == 1)
+
+
+def places(pattern: str, main: str) -> Iterator[str]:
+    """Where the files of an include may be, seen from the main file; likeliest first, wildcards as they are."""
+    return _Found({}, main).paths(pattern)
+
+
 def roots(files: Mapping[str, str]) -> tuple[str, ...]:
     """The files that no other one includes, in their order: where reading begins. All, if they include each other."""
-    included: set[str] = set()
-    for name in files:
-        found = _Found(files, name)
-        for directive in _includes(parse(files[name], name).directives):
-            included |= set(found.named(directive.text(0))) - {name}
-    return tuple(name for name in files if name not in included) or tuple(files)
+    return begins(reach({name: wanted(text, name) for name, text in files.items()}))
+
+
+def begins(reached: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The same of what `reach` found."""
+    included = {name for main, names in reached.items() for name in names if name != main}
+    return tuple(name for name in reached if name not in included) or tuple(reached)
+
+
+def reach(patterns: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Every file with those that it takes in, itself first, if reading begins there. `patterns` are its includes."""
+    by_path = _by_path(patterns)
+    reached = {}
+    for main in patterns:
+        found, names = _Found(by_path, main), {main: None}
+        waiting = [main]
+        while waiting:
+            new = [n for p in patterns[waiting.pop()] for n in found.named(p) if n not in names]
+            names |= dict.fromkeys(new)
+            waiting += new
+        reached[main] = tuple(names)
+    return reached
+
+
+def _by_path(files: Iterable[str]) -> dict[str, str]:
+    return {posixpath.normpath(name): name for name in files}
 
 
 def _includes(directives: tuple[Directive, ...]) -> Iterator[Directive]:
@@ -79,8 +109,8 @@ def _includes(directives: tuple[Directive, ...]) -> Iterator[Directive]:
 class _Found:
     """Which of the given files an include means, seen from the main file."""
 
-    def __init__(self, files: Mapping[str, str], main: str) -> None:
-        self.by_path = {posixpath.normpath(name): name for name in files}
+    def __init__(self, by_path: Mapping[str, str], main: str) -> None:
+        self.by_path = by_path
         self.asked: dict[str, list[str]] = {}
         home = posixpath.dirname(posixpath.normpath(main))
         # Relative includes start at the main file's folder. A file of conf.d given alone means the folder above.
@@ -95,7 +125,7 @@ class _Found:
         return self.asked[pattern]
 
     def _named(self, pattern: str) -> list[str]:
-        for path in self._paths(pattern):
+        for path in self.paths(pattern):
             if not is_glob(pattern):
                 if path in self.by_path:
                     return [self.by_path[path]]
@@ -105,7 +135,8 @@ class _Found:
                 return names
         return []
 
-    def _paths(self, pattern: str) -> Iterator[str]:
+    def paths(self, pattern: str) -> Iterator[str]:
+        """Where it may be, likeliest first."""
         if not pattern.startswith("/"):
             yield from (posixpath.normpath(posixpath.join(base, pattern)) for base in self.bases)
             return
@@ -160,7 +191,7 @@ class _Merger:
 
     def __init__(self, files: Mapping[str, str], main: str) -> None:
         self.files, self.main = files, main
-        self.found = _Found(files, main)
+        self.found = _Found(_by_path(files), main)
         self.trees: dict[str, Tree] = {}
         self.count = 0
         self.absent: list[Absent] = []
