@@ -3,7 +3,9 @@
     .venv/bin/python bench/simulate.py [--requests 200000] [--rounds 5]
 
 The best of some rounds is printed, in requests per second of processor time: other work on the machine only ever
-slows a round down. Where SimPy is installed the same M/G/k queue is also played by SimPy, and the ratio printed.
+slows a round down. The M/G/8 queue is played by World (one, with everything a proxy does), by Flows (thousands of it
+side by side, request by request), and, where SimPy is installed, by SimPy; the mean latency of each is printed, so
+that it can be seen that all three play the same queue.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from levelhead.model import Fleet, Hash, LeastRequest, Policy, Pool, RandomPick, RoundRobin, Server
-from levelhead.simulate import Lognormal, ServerModel, UserModel, World
+from levelhead.simulate import Flows, Lognormal, ServerModel, UserModel, World
 
 SAMPLE_S = 0.25
 SERVICE = Lognormal(20, 80)
+RPS = 0.8 * 8 / (SERVICE.mean_ms / 1000)
 
 
 def played(servers: int, rps: float, policy: Policy, requests: int) -> float:
@@ -42,21 +45,33 @@ def played(servers: int, rps: float, policy: Policy, requests: int) -> float:
     return world.harm("web").requests / (time.process_time() - began)
 
 
-def queue_of_levelhead(requests: int) -> float:
-    """M/G/k with k = 8 and a load of 0.8: one server, no samples."""
-    rps = 0.8 * 8 / (SERVICE.mean_ms / 1000)
+def queue_of_world(requests: int) -> tuple[float, float]:
+    """M/G/k with k = 8 and a load of 0.8: one server, no samples. Requests per second, and their mean latency."""
     fleet = Fleet((), (Pool("web", (Server("a", "10.0.0.1", 80),), check=None),))
-    world = World(fleet, {}, {"web": UserModel(rps=rps)}, seed=1, otherwise=ServerModel(8, SERVICE))
+    world = World(fleet, {}, {"web": UserModel(rps=RPS)}, seed=1, otherwise=ServerModel(8, SERVICE), keep_outcomes=True)
     began = time.process_time()
-    world.advance(requests / rps)
-    return world.harm("web").requests / (time.process_time() - began)
+    world.advance(requests / RPS)
+    took = time.process_time() - began
+    return world.harm("web").requests / took, float(world.outcomes("web").latency_ms.mean())
 
 
-def queue_of_simpy(simpy: Any, requests: int) -> float:
+def queue_of_flows(requests: int) -> tuple[float, float]:
+    """The same queue, 8,000 of it side by side, one request in a hundred told of."""
+    pool = Pool("web", (Server("a", "10.0.0.1", 80),), check=None)
+    flows = Flows(pool, 8000, UserModel(rps=RPS), seed=1, otherwise=ServerModel(8, SERVICE), record_share=0.01)
+    began = time.process_time()
+    flows.advance(max(2.0, 20 * requests / RPS / 8000))
+    took = time.process_time() - began
+    flows.records()
+    arrived = flows.arrived
+    flows.advance(flows.now_s + 0.5)  # what came before was settling in
+    return arrived / took, float(flows.records().latency_ms.mean())
+
+
+def queue_of_simpy(simpy: Any, requests: int) -> tuple[float, float]:
     """The same queue as SimPy's documentation would write it: a process per request, a Resource of 8."""
-    rps = 0.8 * 8 / (SERVICE.mean_ms / 1000)
     rng = np.random.default_rng(1)
-    gaps = (rng.standard_exponential(requests) / rps).tolist()
+    gaps = (rng.standard_exponential(requests) / RPS).tolist()
     services = (SERVICE.median_ms / 1000 * np.exp(SERVICE.sigma * rng.standard_normal(requests))).tolist()
     took: list[float] = []
     environment = simpy.Environment()
@@ -77,7 +92,7 @@ def queue_of_simpy(simpy: Any, requests: int) -> float:
     environment.process(users())
     began = time.process_time()
     environment.run()
-    return len(took) / (time.process_time() - began)
+    return len(took) / (time.process_time() - began), 1000 * float(np.mean(took))
 
 
 def best(of: Callable[[], float], rounds: int) -> float:
@@ -103,14 +118,21 @@ def main() -> None:
     for name, policy, servers, rps in cases:
         rate = best(lambda n=servers, r=rps, p=policy: played(n, r, p, wanted.requests), wanted.rounds)  # type: ignore[misc]
         print(f"{name:<16}{servers:>8}{rps:>7.0f}{rate:>13,.0f}{f'{rate / rps:,.0f} x':>14}", flush=True)
-    ours = best(lambda: queue_of_levelhead(wanted.requests), wanted.rounds)
-    print(f"\nM/G/8 at a load of 0.8: {ours:,.0f} requests/s")
-    if importlib.util.find_spec("simpy") is None:
+    print("\nM/G/8 at a load of 0.8")
+    queues: dict[str, Callable[[int], tuple[float, float]]] = {"World": queue_of_world, "Flows": queue_of_flows}
+    if importlib.util.find_spec("simpy") is not None:
+        simpy = importlib.import_module("simpy")
+        queues[f"SimPy {simpy.__version__}"] = lambda requests: queue_of_simpy(simpy, requests)
+    rates: dict[str, float] = {}
+    for name, play in queues.items():
+        found = [play(wanted.requests) for _ in range(wanted.rounds)]
+        rates[name] = max(rate for rate, _ in found)
+        print(f"{name:<16}{rates[name]:>12,.0f} requests/s, mean latency {found[0][1]:.1f} ms", flush=True)
+    simpys = [rate for name, rate in rates.items() if name.startswith("SimPy")]
+    if not simpys:
         print("SimPy is not installed here, so there is nothing to compare with (pip install simpy)")
         return
-    simpy = importlib.import_module("simpy")
-    theirs = best(lambda: queue_of_simpy(simpy, wanted.requests), wanted.rounds)
-    print(f"the same in SimPy {simpy.__version__}: {theirs:,.0f} requests/s, ratio {ours / theirs:.1f}")
+    print(f"times SimPy: World {rates['World'] / simpys[0]:.1f}, Flows {rates['Flows'] / simpys[0]:.0f}")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_a_skew_is_noticed_in_few_more_requests_than_any_test_needs(share: float
         track, seen, state = Track.begin(4, len(shares.ALTERNATIVES)), 0, detect.begin(where, fleet(four)).recent
         while not track.on[0]:
             k = rng.multinomial(10, [share, *[(1 - share) / 3] * 3]).astype(float)
-            track = shares.observe(track, tick(where, seen, k), expected, np.zeros(4), state, np.full(4, threshold))
+            track = shares.above(track, tick(where, seen, k), expected, np.zeros(4), state, np.full(4, threshold))
             seen += 10
         needed.append(seen)
 
@@ -145,7 +145,7 @@ def test_members_that_come_and_go_do_not_reset_the_tests() -> None:
     where = layout(smaller)
     later, _ = detect.detect(state, tick(where, 2.0, np.asarray([0.0, 0, 0, 0])), fleet(smaller))
 
-    assert later.share.score[2].max() == pytest.approx(state.share.score[2].max())
+    assert later.share.score[:, 2].max() == pytest.approx(state.share.score[:, 2].max())
 
 
 def test_a_single_server_has_no_peers_to_be_compared_with() -> None:

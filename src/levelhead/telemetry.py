@@ -92,12 +92,22 @@ class Layout:
 
 def moved_rows(old: Layout, new: Layout) -> Ints:
     """For each row of `new`, its row in `old`, or -1: detectors re-index their state by it, they do not reset it."""
+    if old == new:
+        return np.arange(len(new.servers), dtype=np.int64)
     where = {
         (pool, name): row.start + i for pool, row in old.each() for i, name in enumerate(old.servers[row])
     }
     return np.asarray(
         [where.get((pool, name), -1) for pool, row in new.each() for name in new.servers[row]], dtype=np.int64
     )
+
+
+def moved_pools(old: Layout, new: Layout) -> Ints:
+    """The same for pools."""
+    if old.pools == new.pools:
+        return np.arange(len(new.pools), dtype=np.int64)
+    at = {pool: i for i, pool in enumerate(old.pools)}
+    return np.asarray([at.get(pool, -1) for pool in new.pools], dtype=np.int64)
 
 
 # Counters grow from 0 within an epoch; gauges are the value now. Names are the field's own words.
@@ -230,7 +240,7 @@ def between(before: Sample, after: Sample, records: Records = NO_RECORDS) -> Tic
     if seconds <= 0:
         return Missing(after.at_s, "the sample is not newer than the last one")
     rows = moved_rows(before.layout, after.layout)
-    pools = np.asarray([before.layout.pools.index(p) if p in before.layout.pools else -1 for p in after.layout.pools])
+    pools = moved_pools(before.layout, after.layout)
     deltas = {name: _delta(getattr(before, name), getattr(after, name), rows) for name in COUNTERS}
     pool = PoolCounters(
         arrived=_delta(before.pool.arrived, after.pool.arrived, pools),
@@ -247,8 +257,9 @@ def between(before: Sample, after: Sample, records: Records = NO_RECORDS) -> Tic
 
 
 def known_or(column: Floats, fill: float = 0.0) -> Floats:
-    """The column with `fill` where it is unknown."""
-    return np.where(np.isnan(column), fill, column)
+    """The column with `fill` where it is unknown; the very same column where all is known."""
+    unknown = np.isnan(column)
+    return np.where(unknown, fill, column) if unknown.any() else column
 
 
 def reindexed(column: Floats, rows: Ints, fresh: float = 0.0) -> Floats:

@@ -1,23 +1,27 @@
 """detect(state, tick, fleet) -> (state, signals): all tests over all servers at once, one tick at a time.
 
-`DETECTORS` says what is watched, in the order in which signals are reported. A tick that is missing is simply not
-shown to `detect`: every test stands still.
+`signals.DETECTORS` says what is watched, in the order in which signals are reported. A tick that is missing is simply
+not shown to `detect`: every test stands still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from levelhead import predict
-from levelhead.detect import errors, latency, recent, shares, volume
-from levelhead.detect.base import Kind, Signal, Track, thresholds
+from levelhead.detect import budget, checks, errors, latency, recent, shares, signals, volume
+from levelhead.detect.base import Signal, Track, thresholds
+from levelhead.detect.budget import Burn
+from levelhead.detect.checks import Checks
 from levelhead.detect.errors import Trial
 from levelhead.detect.recent import Recent
-from levelhead.model import Fleet
-from levelhead.telemetry import Flags, Floats, Layout, Tick, known_or, moved_rows, reindexed
+from levelhead.detect.state import Detection, Expected
+from levelhead.model import Fleet, Pool
+from levelhead.telemetry import Flags, Floats, Layout, Tick, known_or, moved_pools, moved_rows, reindexed
+
+__all__ = ["Detection", "Expected", "begin", "detect", "expectations"]
 
 # A pool harms its users when this share of its requests does, and at least so many of them in the last seconds.
 HARM_RATIO = 0.02
@@ -32,129 +36,160 @@ BACKLOG_S = 60.0
 SUSPECT_CHANGE = 1.5
 HEAD_START = 7.0
 
+# Requests that wait for a place are told after so long: a moment's queue is what queues are for.
+QUEUED_S = 1.0
+
+# While users are harmed, and so long after, the slow test of the error budget says nothing new.
+HUSHED_S = 60.0
+
 # After a server changed its standing, its numbers speak of the change and not of the server for a moment.
 SETTLE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What each row should show: intended and predicted shares, the SLO's latency, and whether keys are spread."""
-
-    intended: Floats
-    predicted: Floats
-    late_ms: Floats
-    by_key: Floats
-    adaptive: Flags  # the policy itself gives more to servers that are faster
-    availability: Floats  # per pool
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """Everything the detectors remember."""
-
-    layout: Layout
-    fleet: Fleet  # that `expected` was computed for
-    recent: Recent
-    share: Track
-    unpredicted: Track
-    error: Trial
-    late: Trial
-    held: Track
-    surge: Track  # per pool
-    check: Track  # per row, deterministic
-    harm: Track  # per pool, deterministic
-    refused: Track  # per pool, deterministic
-    expected: Expected
-    standing: Floats  # per row: admin state, health and weight in one number, to see when one of them changes
-    settled_at: Floats  # per row: when one of them last changed anywhere in the pool
-    returned: Flags  # per row: it serves again since this tick
-    got: Floats  # per row: its requests since its share is suspect, and those of the whole pool
-    of_all: Floats
-    overfed_at: Floats  # per row: when it last got more than its share, until it has worked off what that left
 
 
 def begin(layout: Layout, fleet: Fleet) -> Detection:
     """Detectors that have seen nothing yet."""
     rows, pools = len(layout.servers), len(layout.pools)
     return Detection(
-        layout=layout, fleet=fleet, recent=recent.begin(layout),
+        layout=layout, fleet=fleet, expected=expectations(fleet, layout), recent=recent.begin(layout),
         share=Track.begin(rows, len(shares.ALTERNATIVES)), unpredicted=Track.begin(rows, len(shares.ALTERNATIVES)),
-        error=Trial.begin(rows), late=Trial.begin(rows),
-        held=Track.begin(rows, len(latency.FACTORS)), surge=Track.begin(pools, len(volume.FACTORS)),
-        check=Track.begin(rows, 1), harm=Track.begin(pools, 1), refused=Track.begin(pools, 1),
-        expected=expectations(fleet, layout),
-        standing=np.full(rows, np.nan), settled_at=np.full(rows, -np.inf), returned=np.zeros(rows, dtype=bool),
-        overfed_at=np.full(rows, -np.inf), got=np.zeros(rows), of_all=np.zeros(rows),
+        starved=Track.begin(rows, len(shares.FALLEN)), error=Trial.begin(rows), late=Trial.begin(rows),
+        held=Track.begin(rows, len(latency.FACTORS)), checks=Checks.begin(rows), burn=Burn.begin(rows),
+        surge=Track.begin(pools, len(volume.FACTORS)), slowdown=Track.begin(pools, len(latency.FACTORS)),
+        retries=Track.begin(pools, len(volume.RETRY_FACTORS)), pool_burn=Burn.begin(pools),
+        harm=Track.begin(pools, 1), refused=Track.begin(pools, 1), queue=Track.begin(pools, 1),
+        crowded=Track.begin(pools, 1), harmed_at=np.full(pools, -np.inf),
+        standing=np.full(rows, np.nan), settled_at=np.full(rows, -np.inf), serving_since=np.full(rows, np.nan),
+        returned=np.zeros(rows, dtype=bool), got=np.zeros(rows), of_all=np.zeros(rows),
+        overfed_at=np.full(rows, -np.inf),
     )  # fmt: skip
 
 
 def expectations(fleet: Fleet, layout: Layout) -> Expected:
     """The fleet's intent, prediction and promises as columns in this layout."""
     meant, must = predict.shares_by_row(fleet, layout)
-    pools = [fleet.pool(name) for name in layout.pools]
+    named = {pool.name: pool for pool in fleet.pools}
+    pools = [named.get(name) for name in layout.pools]
     late = np.asarray([p.slo.latency_ms if p else np.inf for p in pools])
     keyed = np.asarray([float(predict.moves_by_key(p)) if p else 0.0 for p in pools])
     kept = np.asarray([p.slo.availability if p else 0.0 for p in pools])
     adaptive = layout.per_row(np.asarray([float(predict.adapts(p)) if p else 0.0 for p in pools])) > 0
-    return Expected(meant, must, layout.per_row(late), layout.per_row(keyed), adaptive, kept)
+    return Expected(meant, must, layout.per_row(late), layout.per_row(keyed), adaptive, _limits(pools, layout), kept)
 
 
 def detect(
     state: Detection, tick: Tick, fleet: Fleet, false_alarms_per_month: float = 1.0
 ) -> tuple[Detection, tuple[Signal, ...]]:
-    """One tick: every test moves on, and all signals that stand are reported."""
-    state = _relaid(state, tick.layout, fleet)
+    """One tick: every test moves on, and all signals that stand are reported.
+
+    All thresholds follow from `false_alarms_per_month`, the budget of each pool.
+    """
+    state = _settled(_relaid(state, tick.layout, fleet), tick)
     per_pool = thresholds(tick.layout.sizes, false_alarms_per_month)
-    per_row = tick.layout.per_row(per_pool)
-    state = _settled(state, tick)
     calm = (~_pools_alarmed(state)).astype(np.float64)
-    now = recent.updated(state.recent, tick, state.expected.late_ms, calm)
-    state = _tested(replace(state, recent=now), tick, per_row, per_pool)
-    return state, tuple(signal for detector in DETECTORS for signal in detector(state, tick))
+    counted = recent.records_by_row(tick, state.expected.late_ms)
+    before, now = state.recent, recent.updated(state.recent, tick, *counted, calm)
+    look = _Look(tick, before, *counted, tick.failures(), latency.allowance(now, tick))
+    state = _servers_tested(replace(state, recent=now), look, tick.layout.per_row(per_pool))
+    state = _pools_tested(state, look, per_pool)
+    return state, signals.standing(state, tick)
 
 
-def _tested(state: Detection, tick: Tick, per_row: Floats, per_pool: Floats) -> Detection:
-    now, expected = state.recent, state.expected
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One tick, and what several tests ask of it, per row."""
+
+    tick: Tick
+    before: Recent
+    records: Floats
+    late: Floats  # of these
+    failures: Floats
+    allowed: Floats  # requests in flight that a healthy server may hold
+
+
+def _servers_tested(state: Detection, look: _Look, threshold: Floats) -> Detection:
+    now, tick, failures = state.recent, look.tick, look.failures
+    attempts = np.maximum(known_or(tick.requests), failures)
+    error = errors.observe(state.error, tick, failures, attempts, now.failures, np.maximum(now.requests, now.failures),
+                           threshold)  # fmt: skip
+    late_trial = errors.observe(state.late, tick, look.late, look.records, now.late, now.records, threshold)
+    held = latency.observe(state.held, tick, look.allowed, now, threshold)
+    state = _shares_tested(state, tick, threshold)
+    # What a server did before it was taken out says nothing about it when it comes back.
+    out = ~tick.ready() | state.returned
+    overfed_at = _overfed(state, tick, look.allowed)
+    backlogged = out | (~state.share.on & (tick.at_s - overfed_at < BACKLOG_S))
+    hushed = tick.layout.per_row(tick.at_s - state.harmed_at) < HUSHED_S
+    availability = tick.layout.per_row(state.expected.availability)
+    return replace(
+        state, share=state.share.cleared(out), unpredicted=state.unpredicted.cleared(out),
+        starved=state.starved.cleared(out), error=error.cleared(out), late=late_trial.cleared(backlogged),
+        held=held.cleared(backlogged), overfed_at=overfed_at,
+        checks=checks.observe(state.checks, tick, look.before),
+        burn=budget.observe(state.burn, failures, attempts, availability, hushed, tick.seconds, tick.at_s),
+    )  # fmt: skip
+
+
+def _shares_tested(state: Detection, tick: Tick, threshold: Floats) -> Detection:
+    now, expected, layout = state.recent, state.expected, tick.layout
     serving = tick.ready() & ~tick.failing()
-    meant = _among(tick.layout, expected.intended, serving, tick.ramp)
+    meant = _among(layout, expected.intended, serving, tick.ramp)
     must = np.where(serving, _predicted_now(tick), 0.0)
-    requests = known_or(tick.requests)
-    failures = tick.failures()
-    attempts = np.maximum(requests, failures)
-    records, late = recent.records_by_row(tick, expected.late_ms)
-    seen_recent = np.maximum(now.requests, now.failures)
-    unset = (tick.at_s - state.settled_at) < SETTLE_S
     # What was seen under other weights says nothing about these.
     changed = state.settled_at == tick.at_s
     suspect = changed & (must > SUSPECT_CHANGE * meant)
-    started = state.share.cleared(changed).raised(suspect, per_row - HEAD_START, tick.at_s)
+    started = state.share.cleared(changed).raised(suspect, threshold - HEAD_START, tick.at_s)
     # A policy that prefers idle servers may give a fast one more; only its weights can be wrong.
     judged = np.where(expected.adaptive & ~(must > SUSPECT_CHANGE * meant), np.nan, meant)
-    share_track = shares.observe(started, tick, judged, expected.by_key, now, per_row)
+    share = shares.above(started, tick, judged, expected.by_key, now, threshold)
     must = np.where(expected.adaptive, np.nan, must)
-    unpredicted = shares.observe(state.unpredicted, tick, must, expected.by_key, now, per_row).cleared(unset)
-    error = errors.observe(state.error, tick, failures, attempts, now.failures, seen_recent, per_row)
-    late_trial = errors.observe(state.late, tick, late, records, now.late, now.records, per_row)
-    held = latency.observe(state.held, tick, now, per_row)
-    failing = tick.failing() & tick.ready()
-    # What a server did before it was taken out says nothing about it when it comes back.
-    out = ~tick.ready() | state.returned
-    overfed_at = _overfed(state, tick, share_track.on, latency.allowance(now, tick))
-    backlogged = out | (~share_track.on & (tick.at_s - overfed_at < BACKLOG_S))
+    unsettled = (tick.at_s - state.settled_at) < SETTLE_S
+    requests = known_or(tick.requests)
+    doubted = share.suspect
+    return replace(
+        state, share=share,
+        unpredicted=shares.above(state.unpredicted, tick, must, expected.by_key, now, threshold).cleared(unsettled),
+        starved=shares.below(state.starved, tick, must, expected.by_key, now, threshold).cleared(unsettled),
+        got=np.where(doubted, state.got + requests, 0.0),
+        of_all=np.where(doubted, state.of_all + layout.per_row(layout.per_pool(requests)), 0.0),
+    )  # fmt: skip
+
+
+def _pools_tested(state: Detection, look: _Look, threshold: Floats) -> Detection:
+    now, expected, tick = state.recent, state.expected, look.tick
     harmful, latest = _harmful(now, expected)
     refusing = known_or(tick.pool.refused) >= 1
     still = state.refused.on & (latest > 0.005)
+    harm = state.harm.flagged(harmful, tick.at_s)
+    harmed_at = np.where(harm.on, tick.at_s, state.harmed_at)
+    arrived = known_or(tick.pool.arrived)
+    late = tick.layout.per_pool(look.late) * tick.records.weight
+    harmed = np.minimum(known_or(tick.pool.errors_5xx) + late, arrived)
+    hushed = tick.at_s - harmed_at < HUSHED_S
+    waiting = np.fmax(tick.pool.queued, tick.layout.per_pool(tick.queued)) >= 1
+    queue = state.queue.flagged(waiting, tick.at_s)
     return replace(
-        state,
-        got=np.where(np.isnan(share_track.since), 0.0, state.got + requests),
-        of_all=np.where(np.isnan(share_track.since), 0.0, state.of_all + _of_pool(tick, requests)),
-        share=share_track.cleared(out), unpredicted=unpredicted.cleared(out), error=error.cleared(out),
-        late=late_trial.cleared(backlogged), held=held.cleared(backlogged), overfed_at=overfed_at,
-        surge=volume.observe(state.surge, tick, now, per_pool),
-        check=_flagged(state.check, failing, tick.at_s),
-        harm=_flagged(state.harm, harmful, tick.at_s),
-        refused=_flagged(state.refused, refusing | still, tick.at_s),
+        state, harm=harm, harmed_at=harmed_at, refused=state.refused.flagged(refusing | still, tick.at_s),
+        surge=volume.surge(state.surge, tick, now, threshold),
+        retries=volume.retries(state.retries, tick, threshold),
+        slowdown=latency.slowdown(state.slowdown, tick, look.allowed, now, threshold),
+        queue=replace(queue, on=waiting & (tick.at_s - known_or(queue.since, np.inf) >= QUEUED_S)),
+        crowded=state.crowded.flagged(_crowded(state, tick), tick.at_s),
+        pool_burn=budget.observe(
+            state.pool_burn, harmed, arrived, expected.availability, hushed, tick.seconds, tick.at_s
+        ),
     )  # fmt: skip
+
+
+def _crowded(state: Detection, tick: Tick) -> Flags:
+    """Pools that spread clients, have too few for it to come out even, and in which it does not."""
+    now, expected, layout = state.recent, state.expected, tick.layout
+    # Few pairs of requests from one client are little evidence, and they come in clusters: much fewer of them must
+    # still be too many.
+    certain = np.maximum(now.pairs_same - 6 * np.sqrt(now.pairs_same), 1e-9)
+    few = (now.pairs >= recent.FEWEST_PAIRS) & (now.pairs / certain < shares.FEWEST_CLIENTS)
+    uneven = now.requests > (1 + shares.TOLERANCE) * expected.intended * layout.per_row(layout.per_pool(now.requests))
+    found: Flags = few & (layout.per_pool((uneven & (expected.by_key > 0)).astype(np.float64)) > 0)
+    return found
 
 
 def _harmful(now: Recent, expected: Expected) -> tuple[Flags, Floats]:
@@ -166,19 +201,11 @@ def _harmful(now: Recent, expected: Expected) -> tuple[Flags, Floats]:
     return harmful, latest
 
 
-def _of_pool(tick: Tick, rows: Floats) -> Floats:
-    return tick.layout.per_row(tick.layout.per_pool(rows))
-
-
-def _overfed(state: Detection, tick: Tick, fed: Flags, allowance: Floats) -> Floats:
+def _overfed(state: Detection, tick: Tick, allowed: Floats) -> Floats:
     """When each row last got too much; forgotten as soon as it holds no more than its peers' pace explains."""
-    done = ~fed & (known_or(tick.in_flight, np.inf) <= allowance)
+    fed = state.share.on
+    done = ~fed & (known_or(tick.in_flight, np.inf) <= allowed)
     return np.where(fed, tick.at_s, np.where(done, -np.inf, state.overfed_at))
-
-
-def _flagged(track: Track, on: Flags, at: float) -> Track:
-    since = np.where(on, np.where(np.isnan(track.since), at, track.since), np.nan)
-    return Track(track.score, since, on)
 
 
 def _among(layout: Layout, wish: Floats, serving: Flags, ramp: Floats) -> Floats:
@@ -200,14 +227,25 @@ def _predicted_now(tick: Tick) -> Floats:
     return must
 
 
+def _limits(pools: list[Pool | None], layout: Layout) -> Floats:
+    limits = np.full(len(layout.servers), np.inf)
+    for pool, (_, rows) in zip(pools, layout.each(), strict=True):
+        if pool is None or (pool.limits.server_in_flight is None and not any(s.in_flight_limit for s in pool.servers)):
+            continue
+        own = {s.name: pool.limits.server_in_flight if s.in_flight_limit is None else s.in_flight_limit
+               for s in pool.servers}  # fmt: skip
+        limits[rows] = [np.inf if own.get(name) is None else own[name] for name in layout.servers[rows]]
+    return limits
+
+
 def _pools_alarmed(state: Detection) -> Flags:
     layout = state.layout
-    rows = state.share.on | state.unpredicted.on | state.held.on | state.check.on
+    rows = state.share.on | state.unpredicted.on | state.held.on | state.checks.failing.on
     rows |= state.error.track.on | state.late.track.on
-    suspected = state.held.score.max(axis=1) > 4
     # A forecast that learns from the surge it should notice never notices it.
-    rising = state.surge.score.max(axis=1) > 4
-    alarmed: Flags = layout.per_pool((rows | suspected).astype(np.float64)) > 0
+    rows |= state.held.score.max(axis=0) > 4
+    rising = (state.surge.score.max(axis=0) > 4) | (state.slowdown.score.max(axis=0) > 4)
+    alarmed: Flags = layout.per_pool(rows.astype(np.float64)) > 0
     alarmed |= state.surge.on | rising | state.harm.on | state.refused.on
     return alarmed
 
@@ -218,9 +256,10 @@ def _settled(state: Detection, tick: Tick) -> Detection:
     first = np.isnan(state.standing)
     moved = (mark != state.standing) & ~first
     changed = tick.layout.per_row(tick.layout.per_pool(moved.astype(np.float64))) > 0
+    since = np.where(np.isnan(state.serving_since), tick.at_s, state.serving_since)
     return replace(
         state, standing=mark, settled_at=np.where(changed, tick.at_s, state.settled_at),
-        returned=(state.standing >= 1e6) & ~away & ~first,
+        serving_since=np.where(away, np.nan, since), returned=(state.standing >= 1e6) & ~away & ~first,
     )  # fmt: skip
 
 
@@ -228,130 +267,22 @@ def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
     if layout == state.layout:
         # Fleets are values, but comparing large ones each tick costs more than all tests together.
         return state if fleet is state.fleet else replace(state, fleet=fleet, expected=expectations(fleet, layout))
-    rows = moved_rows(state.layout, layout)
-    pools = np.asarray([state.layout.pools.index(p) if p in state.layout.pools else -1 for p in layout.pools])
-    fresh = begin(layout, fleet)
+    rows, pools = moved_rows(state.layout, layout), moved_pools(state.layout, layout)
+    columns: dict[str, Track | Trial | Checks | Burn] = {}
+    for name in OF_ROWS:
+        columns[name] = getattr(state, name).reindexed(rows)
+    for name in OF_POOLS:
+        columns[name] = getattr(state, name).reindexed(pools)
+    fresh = replace(begin(layout, fleet), **columns)  # type: ignore[arg-type]  # each name keeps its own type
     return replace(
         fresh,
-        recent=recent.relaid(state.recent, layout, rows, pools),
-        share=state.share.reindexed(rows), unpredicted=state.unpredicted.reindexed(rows),
-        error=state.error.reindexed(rows), late=state.late.reindexed(rows), held=state.held.reindexed(rows),
-        check=state.check.reindexed(rows), surge=state.surge.reindexed(pools), harm=state.harm.reindexed(pools),
-        refused=state.refused.reindexed(pools),
+        recent=recent.relaid(state.recent, layout, rows, pools), harmed_at=reindexed(state.harmed_at, pools, -np.inf),
         standing=reindexed(state.standing, rows, np.nan), settled_at=reindexed(state.settled_at, rows, -np.inf),
+        serving_since=reindexed(state.serving_since, rows, np.nan),
         overfed_at=reindexed(state.overfed_at, rows, -np.inf), got=reindexed(state.got, rows),
         of_all=reindexed(state.of_all, rows),
     )  # fmt: skip
 
 
-def _rows_on(state: Detection, track: Track, kind: Kind, say: Callable[[int, slice], str]) -> list[Signal]:
-    signals = []
-    for pool, rows in state.layout.each():
-        for row in range(rows.start, rows.stop):
-            if track.on[row]:
-                score = float(track.evidence()[row])
-                name = state.layout.servers[row]
-                signals.append(Signal(kind, pool, name, float(track.since[row]), score, say(row, rows)))
-    return signals
-
-
-def _pools_on(state: Detection, track: Track, kind: Kind, say: Callable[[int], str]) -> list[Signal]:
-    return [
-        Signal(kind, pool, "", float(track.since[i]), float(track.evidence()[i]), say(i))
-        for i, pool in enumerate(state.layout.pools) if track.on[i]
-    ]  # fmt: skip
-
-
-def _share_signals(state: Detection, tick: Tick) -> list[Signal]:
-    def say(row: int, rows: slice) -> str:
-        got, of_all = state.got[row], max(state.of_all[row], 1.0)
-        name, meant = state.layout.servers[row], state.expected.intended[row]
-        return f"{name} got {got:.0f} of {of_all:.0f} requests ({got / of_all:.0%}) and is meant to get {meant:.0%}"
-
-    return _rows_on(state, state.share, Kind.SHARE, say)
-
-
-def _unpredicted_signals(state: Detection, tick: Tick) -> list[Signal]:
-    def say(row: int, rows: slice) -> str:
-        got, all_of_them = state.recent.requests[row], max(state.recent.requests[rows].sum(), 1.0)
-        return (f"{state.layout.servers[row]} got {got / all_of_them:.0%} of the last {all_of_them:.0f} requests; "
-                f"the weights in force do not explain it")  # fmt: skip
-
-    return _rows_on(state, state.unpredicted, Kind.UNPREDICTED, say)
-
-
-def _error_signals(state: Detection, tick: Tick) -> list[Signal]:
-    trial = state.error
-
-    def say(row: int, rows: slice) -> str:
-        return (f"{trial.bad[row]:.0f} of {trial.seen[row]:.0f} requests to {state.layout.servers[row]} failed; "
-                f"of its peers {trial.peers_bad[row]:.0f} of {trial.peers_seen[row]:.0f}")  # fmt: skip
-
-    return _rows_on(state, trial.track, Kind.ERRORS, say)
-
-
-def _latency_signals(state: Detection, tick: Tick) -> list[Signal]:
-    now, late = state.recent, state.late
-    explained = latency.expectation(now, tick)
-
-    def say(row: int, rows: slice) -> str:
-        name = state.layout.servers[row]
-        answers = f"{late.bad[row]:.0f} of {late.seen[row]:.0f} sampled answers of {name} are late"
-        if not state.held.on[row]:
-            return f"{answers}; of its peers {late.peers_bad[row]:.0f} of {late.peers_seen[row]:.0f}"
-        held = max(float(known_or(tick.in_flight)[row]), float(now.in_flight[row]))
-        slow = f"; {answers}" if late.bad[row] >= 1 else ""
-        return f"{name} holds {held:.0f} requests in flight where its peers' pace explains {explained[row]:.0f}{slow}"
-
-    both = Track(
-        np.where(late.track.on[:, None], late.track.score.max(axis=1)[:, None], state.held.score[:, :1]),
-        np.fmin(state.held.since, late.track.since), state.held.on | late.track.on,
-    )  # fmt: skip
-    return _rows_on(state, both, Kind.LATENCY, say)
-
-
-def _surge_signals(state: Detection, tick: Tick) -> list[Signal]:
-    now = state.recent
-
-    def say(i: int) -> str:
-        rate = now.arrived[i] / max(now.seconds[i], 1e-9)
-        return f"{rate:.0f} requests/s arrive against a forecast of {now.rate[i]:.0f}"
-
-    return _pools_on(state, state.surge, Kind.SURGE, say)
-
-
-def _check_signals(state: Detection, tick: Tick) -> list[Signal]:
-    return _rows_on(
-        state, state.check, Kind.CHECK, lambda row, _: f"the check of {state.layout.servers[row]} fails"
-    )  # fmt: skip
-
-
-def _refused_signals(state: Detection, tick: Tick) -> list[Signal]:
-    def say(i: int) -> str:
-        refused = float(known_or(tick.pool.refused)[i]) / tick.seconds
-        how_many = f"{refused:.0f} requests/s" if refused >= 1 else "some requests"
-        return f"the proxy refuses {how_many}: no server, or no place in the queue, is free for them"
-
-    return _pools_on(state, state.refused, Kind.REFUSED, say)
-
-
-def _harm_signals(state: Detection, tick: Tick) -> list[Signal]:
-    now = state.recent
-
-    def say(i: int) -> str:
-        ratio = min(now.harmed[i] / max(now.arrived[i], 1.0), 1.0)
-        return f"{ratio:.0%} of the last {now.arrived[i]:.0f} requests failed or were late"
-
-    return _pools_on(state, state.harm, Kind.HARM, say)
-
-
-DETECTORS = (
-    _share_signals,
-    _unpredicted_signals,
-    _error_signals,
-    _latency_signals,
-    _surge_signals,
-    _check_signals,
-    _refused_signals,
-    _harm_signals,
-)
+OF_ROWS = ("share", "unpredicted", "starved", "error", "late", "held", "checks", "burn")
+OF_POOLS = ("surge", "slowdown", "retries", "pool_burn", "harm", "refused", "queue", "crowded")

@@ -3,6 +3,9 @@
 A test runs on every row at once. Its score after each tick is, per alternative, S <- max(S, 0) + llr; the evidence is
 the log of the mean of exp(S) (Shin, Ramdas & Rinaldo 2023, e-detectors). With a threshold of ln(c) the mean time
 between false alarms is at least c ticks (Lorden 1971 bounds the delay from below by ln(c)/KL).
+
+A row is suspect while a score of its is above 0. Rows that are not, and show nothing for any alternative, need no
+arithmetic: that is nearly all of them, nearly always.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from enum import Enum
 
 import numpy as np
 
-from levelhead.telemetry import Flags, Floats, Ints, known_or
+from levelhead.telemetry import Flags, Floats, Ints
 
 TICKS_PER_MONTH = 30 * 24 * 3600 * 4
-TESTS = 6
+# Tests of one server that share the budget of false alarms: three of its share, two of its answers, one of its pace;
+# and three of its pool.
+TESTS = 9
 
 # Evidence above the threshold is not kept: what has passed must be able to clear within as many requests.
 HEADROOM = 3.0
@@ -26,11 +31,20 @@ class Kind(Enum):
 
     SHARE = "share-above-intended"
     UNPREDICTED = "share-not-as-predicted"
+    STARVED = "share-below-predicted"
     ERRORS = "errors-above-peers"
     LATENCY = "latency-above-peers"
     SURGE = "arrivals-above-forecast"
+    SLOWDOWN = "pool-slower-than-usual"
+    RETRIES = "retries-above-usual"
+    QUEUE = "requests-queued"
+    FULL = "connections-at-limit"
     CHECK = "check-failing"
+    DOUBT = "check-against-traffic"
+    FLAPPING = "check-flapping"
+    CLIENTS = "few-clients-dominate"
     REFUSED = "requests-refused"
+    BURN = "budget-burning"
     HARM = "users-harmed"
 
 
@@ -51,7 +65,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One test over all rows: scores [rows, alternatives], since when a row is suspect (NaN: it is not), and alarms."""
+    """One test over all rows: scores [alternatives, rows], since when a row is suspect (NaN: it is not), alarms."""
 
     score: Floats
     since: Floats
@@ -59,44 +73,61 @@ class Track:
 
     @staticmethod
     def begin(rows: int, alternatives: int) -> Track:
-        return Track(np.zeros((rows, alternatives)), np.full(rows, np.nan), np.zeros(rows, dtype=bool))
+        return Track(np.zeros((alternatives, rows)), np.full(rows, np.nan), np.zeros(rows, dtype=bool))
 
     def reindexed(self, rows: Ints) -> Track:
-        blank = Track.begin(1, self.score.shape[1])
+        blank = Track.begin(1, len(self.score))
         return Track(
-            np.concatenate([self.score, blank.score])[rows],
+            np.concatenate([self.score, blank.score], axis=1)[:, rows],
             np.concatenate([self.since, blank.since])[rows],
             np.concatenate([self.on, blank.on])[rows],
         )
 
+    @property
+    def suspect(self) -> Flags:
+        return ~np.isnan(self.since)
+
     def evidence(self) -> Floats:
         """Nats in favour of some alternative, per row."""
-        top = self.score.max(axis=1)
-        mixed: Floats = top + np.log(np.exp(self.score - top[:, None]).mean(axis=1))
-        return mixed
+        return _mixed(self.score)
 
-    def advanced(self, llr: Floats, threshold: Floats, at: float) -> Track:
-        """After one more tick. `llr` is [rows, alternatives]; a row of NaN is frozen, not reset."""
-        known: Flags = np.asarray(~np.isnan(llr).any(axis=1))
-        score = np.maximum(self.score, 0.0) + known_or(llr)
-        score = np.minimum(score, threshold[:, None] + HEADROOM)
-        score = np.where(known[:, None], score, self.score)
-        suspect: Flags = np.asarray(score.max(axis=1) > 0)
-        since = np.where(suspect, np.where(np.isnan(self.since), at, self.since), np.nan)
-        moved = Track(score, since, self.on)
-        on: Flags = np.where(self.on, suspect, moved.evidence() >= threshold)
+    def advanced(self, rows: Ints, llr: Floats, threshold: Floats, at: float) -> Track:
+        """After one more tick that spoke of these rows: `llr` is [alternatives, rows], `threshold` one per row of all.
+
+        Rows not named keep their state: they are either frozen, or neither suspect nor conspicuous now.
+        """
+        if not len(rows):
+            return self
+        limit = threshold[rows]
+        moved = np.minimum(np.maximum(self.score[:, rows], 0.0) + llr, limit + HEADROOM)
+        top = moved.max(axis=0)
+        suspect = top > 0
+        began = self.since[rows]
+        passed = suspect & self.on[rows]
+        near = top >= limit  # the mixture is never above its best alternative
+        passed[near] |= _mixed(moved[:, near]) >= limit[near]
+        score, since, on = self.score.copy(), self.since.copy(), self.on.copy()
+        score[:, rows] = np.where(suspect, moved, 0.0)
+        since[rows] = np.where(suspect, np.where(np.isnan(began), at, began), np.nan)
+        on[rows] = passed
         return Track(score, since, on)
 
     def raised(self, rows: Flags, level: Floats, at: float) -> Track:
         """The same with these rows at least at `level` nats for every alternative: they are suspect already."""
-        score = np.where(rows[:, None], np.maximum(self.score, level[:, None]), self.score)
+        if not rows.any():
+            return self
+        score = np.where(rows, np.maximum(self.score, level), self.score)
         return Track(score, np.where(rows & np.isnan(self.since), at, self.since), self.on)
 
     def cleared(self, rows: Flags) -> Track:
         """The same with these rows as if nothing had been seen."""
-        return Track(
-            np.where(rows[:, None], 0.0, self.score), np.where(rows, np.nan, self.since), np.where(rows, False, self.on)
-        )
+        if not (rows & self.suspect).any():
+            return self
+        return Track(np.where(rows, 0.0, self.score), np.where(rows, np.nan, self.since), self.on & ~rows)
+
+    def flagged(self, on: Flags, at: float) -> Track:
+        """A fact in place of a test: these rows are on now, and were since they first were."""
+        return Track(self.score, np.where(on, np.where(np.isnan(self.since), at, self.since), np.nan), on)
 
 
 def thresholds(sizes: Ints, false_alarms_per_month: float) -> Floats:
@@ -106,14 +137,22 @@ def thresholds(sizes: Ints, false_alarms_per_month: float) -> Floats:
 
 
 def bernoulli(k: Floats, n: Floats, p0: Floats, p1: Floats) -> Floats:
-    """Log-likelihood ratio [rows, alternatives] of k of n under rates p1 [rows, alternatives] against p0 [rows]."""
-    null = np.clip(p0, 1e-9, 1 - 1e-9)[:, None]
+    """Log-likelihood ratio [alternatives, rows] of k of n under rates p1 [alternatives, rows] against p0 [rows]."""
+    null = np.clip(p0, 1e-9, 1 - 1e-9)
     other = np.clip(p1, 1e-9, 1 - 1e-9)
-    counted: Floats = k[:, None] * np.log(other / null) + (n - k)[:, None] * np.log((1 - other) / (1 - null))
+    counted: Floats = k * np.log(other / null) + (n - k) * np.log((1 - other) / (1 - null))
     return counted
 
 
 def poisson(x: Floats, mean: Floats, factors: Floats) -> Floats:
-    """Log-likelihood ratio [rows, alternatives] of a count x with mean*factor against mean."""
-    counted: Floats = x[:, None] * np.log(factors)[None, :] - mean[:, None] * (factors - 1)[None, :]
+    """Log-likelihood ratio [alternatives, rows] of a count x with mean*factor against mean."""
+    counted: Floats = x * np.log(factors)[:, None] - mean * (factors - 1)[:, None]
     return counted
+
+
+def _mixed(score: Floats) -> Floats:
+    if not score.shape[1]:
+        return np.zeros(0)
+    top = score.max(axis=0)
+    mixed: Floats = top + np.log(np.exp(score - top).mean(axis=0))
+    return mixed

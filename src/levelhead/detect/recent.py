@@ -6,7 +6,7 @@ how concentrated clients are, because requests of one client move together when 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -17,15 +17,21 @@ INSTANT_S = 0.25
 BASE_S = 60.0
 # In a storm baselines stand still; but what lasts for minutes is the new normal.
 STORM_S = 180.0
+# How concentrated clients are is judged by so much of the past, and from so many pairs of requests on.
+CLIENTS_S = 30.0
+FEWEST_PAIRS = 200.0
+# A server's pace beside its peers' is learnt within these bounds: machines differ, but not endlessly.
+MOST_RATIO = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
     """Fading sums over a second or two; baselines over a minute of calm.
 
-    Row columns: `requests`, `failures`, `unconnected`, `records` and `late` (sampled requests, and those slower than
-    the SLO), `in_flight` (mean). Pool columns: `rate` and `spread` of arrivals per second (forecast, and its variance
-    ratio), `calm_s` seconds of calm seen, `harmed` and `arrived`, `clients` the effective number of clients.
+    Row columns: `requests`, `failures`, `unconnected`, `records` and `late` (sampled requests, and those slower
+    than the SLO), `in_flight` (mean), `known_s` seconds of calm in which the row was seen. Pool columns: `rate`
+    and `spread` of arrivals per second (forecast, and its variance ratio), `calm_s` seconds of calm seen, `harmed` and
+    `arrived`, `pace` seconds that a request usually takes, `clients` the effective number of clients.
     """
 
     layout: Layout
@@ -37,6 +43,7 @@ class Recent:
     in_flight: Floats
     borne: Floats  # the highest rate it has served in calm, requests per second
     ratio: Floats  # learned in-flight of a server over its peers', 1 where nothing is known yet
+    known_s: Floats
     seconds: Floats  # pool: seconds in the fast window
     arrived: Floats
     harmed: Floats
@@ -45,7 +52,15 @@ class Recent:
     rate: Floats
     spread: Floats
     calm_s: Floats
+    pace: Floats
+    pairs: Floats  # of sampled requests
+    pairs_same: Floats  # of one client
     clients: Floats
+
+
+OF_ROWS = frozenset({
+    "requests", "failures", "unconnected", "records", "late", "in_flight", "borne", "ratio", "known_s",
+})  # fmt: skip
 
 
 def begin(layout: Layout) -> Recent:
@@ -56,68 +71,52 @@ def begin(layout: Layout) -> Recent:
         return np.full(len(layout.pools), value)
 
     return Recent(
-        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0),
+        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0), rows(),
         pools(), pools(), pools(), pools(), pools(), pools(np.nan), pools(1.0), pools(), pools(np.nan),
+        pools(), pools(), pools(np.nan),
     )  # fmt: skip
 
 
 def relaid(recent: Recent, layout: Layout, rows: Ints, pools: Ints) -> Recent:
     """The same in a new layout; what is new starts fresh."""
-    fresh = begin(layout)
+    blank = begin(Layout.of((("", ("",)),)))
 
-    def row(name: str, value: float = 0.0) -> Floats:
-        return reindexed(getattr(recent, name), rows, value)
+    def moved(name: str) -> Floats:
+        return reindexed(getattr(recent, name), rows if name in OF_ROWS else pools, float(getattr(blank, name)[0]))
 
-    def pool(name: str, value: float = 0.0) -> Floats:
-        return reindexed(getattr(recent, name), pools, value)
-
-    return replace(
-        fresh, requests=row("requests"), failures=row("failures"), unconnected=row("unconnected"),
-        records=row("records"), late=row("late"), in_flight=row("in_flight"), borne=row("borne"),
-        ratio=row("ratio", 1.0), seconds=pool("seconds"), arrived=pool("arrived"), harmed=pool("harmed"),
-        arrived_now=pool("arrived_now"), harmed_now=pool("harmed_now"), rate=pool("rate", np.nan),
-        spread=pool("spread", 1.0), calm_s=pool("calm_s"), clients=pool("clients", np.nan),
-    )  # fmt: skip
+    return Recent(layout, *(moved(f.name) for f in fields(Recent) if f.name != "layout"))
 
 
-def updated(recent: Recent, tick: Tick, late_ms: Floats, calm: Floats) -> Recent:
-    """After one more tick. `late_ms` is each row's SLO latency; `calm` is 1 for pools where baselines may learn."""
+def updated(recent: Recent, tick: Tick, counted: Floats, late: Floats, calm: Floats) -> Recent:
+    """After one more tick. `counted` and `late` are its `records_by_row`; `calm` is 1 where baselines may learn."""
     fast, instant = 0.5 ** (tick.seconds / FAST_S), 0.5 ** (tick.seconds / INSTANT_S)
-    requests, failures = known_or(tick.requests), known_or(tick.failures())
-    counted, late = records_by_row(tick, late_ms)
     arrived = known_or(tick.pool.arrived)
-    weight = tick.records.weight
-    harmed = known_or(tick.pool.errors_5xx) + tick.layout.per_pool(late) * weight
+    harmed = known_or(tick.pool.errors_5xx) + tick.layout.per_pool(late) * tick.records.weight
     rate, spread, calm_s = _forecast(recent, arrived, tick.seconds, calm)
-    gain = 1 - 0.5 ** (tick.seconds / FAST_S)
-    known = ~np.isnan(tick.in_flight)
-    in_flight = np.where(known, recent.in_flight + gain * (known_or(tick.in_flight) - recent.in_flight),
-                         recent.in_flight)  # fmt: skip
-    return replace(
+    held = np.where(np.isnan(tick.in_flight), recent.in_flight, tick.in_flight)
+    now = replace(
         recent,
-        requests=recent.requests * fast + requests,
-        failures=recent.failures * fast + failures,
+        requests=recent.requests * fast + known_or(tick.requests),
+        failures=recent.failures * fast + known_or(tick.failures()),
         unconnected=recent.unconnected * fast + tick.unconnected(),
         records=recent.records * fast + counted,
         late=recent.late * fast + late,
-        in_flight=in_flight,
-        borne=_borne(recent, tick, calm),
-        ratio=_learned_ratio(recent, tick, in_flight, calm),
+        in_flight=recent.in_flight + (1 - fast) * (held - recent.in_flight),
         seconds=recent.seconds * fast + tick.seconds,
         arrived=recent.arrived * fast + arrived,
         harmed=recent.harmed * fast + harmed,
         arrived_now=recent.arrived_now * instant + arrived,
         harmed_now=recent.harmed_now * instant + harmed,
-        rate=rate,
-        spread=spread,
-        calm_s=calm_s,
-        clients=_effective_clients(recent, tick),
-    )
+        rate=rate, spread=spread, calm_s=calm_s,
+    )  # fmt: skip
+    return _clients(_learned(now, tick, calm), tick)
 
 
 def records_by_row(tick: Tick, late_ms: Floats) -> tuple[Floats, Floats]:
     """How many records each row has, and how many of them were answered later than the row's `late_ms`."""
     records, size = tick.records, len(tick.layout.servers)
+    if not len(records):
+        return np.zeros(size), np.zeros(size)
     placed = (records.row >= 0) & (records.row < size)
     row = records.row[placed]
     late = records.latency_ms[placed] > late_ms[row]
@@ -135,9 +134,7 @@ def peers(layout: Layout, column: Floats) -> Floats:
 
 def _forecast(recent: Recent, arrived: Floats, seconds: float, calm: Floats) -> tuple[Floats, Floats, Floats]:
     now = arrived / seconds
-    # Learns fast at first, then with a half-life of a minute of calm, and slowly in a storm.
-    learnt = np.maximum(1 - 0.5 ** (seconds / BASE_S), seconds / (recent.calm_s + seconds))
-    share = np.where(calm > 0, learnt, 1 - 0.5 ** (seconds / STORM_S))
+    share = np.where(calm > 0, _gain(recent.calm_s, seconds), 1 - 0.5 ** (seconds / STORM_S))
     rate = np.where(np.isnan(recent.rate), now, recent.rate + share * (now - known_or(recent.rate)))
     expected = np.maximum(rate * seconds, 0.5)
     surprise = (arrived - expected) ** 2 / expected
@@ -145,40 +142,55 @@ def _forecast(recent: Recent, arrived: Floats, seconds: float, calm: Floats) -> 
     return rate, np.maximum(spread, 1.0), recent.calm_s + seconds * calm
 
 
-def _learned_ratio(recent: Recent, tick: Tick, in_flight: Floats, calm: Floats) -> Floats:
-    layout = tick.layout
-    others = peers(layout, recent.requests)
-    mine_per_request = (in_flight + 0.5) / np.maximum(recent.requests, 1.0)
-    peer_per_request = (peers(layout, in_flight) + 0.5) / np.maximum(others, 1.0)
-    enough = (recent.requests >= 5) & (others >= 5)
-    gain = layout.per_row(calm) * (1 - 0.5 ** (tick.seconds / BASE_S))
-    step = np.clip(mine_per_request / peer_per_request, 0.1, 10.0)
-    learned: Floats = np.where(enough, recent.ratio * (step / recent.ratio) ** gain, recent.ratio)
-    return learned
+def _learned(now: Recent, tick: Tick, calm: Floats) -> Recent:
+    """What is normal, learnt in calm: fast at first, then with a half-life of a minute.
+
+    Each server's requests in flight beside its peers', the time that requests of the pool take (Little's law), and
+    the most that each server was seen to serve.
+    """
+    layout, seconds = tick.layout, tick.seconds
+    calm_rows = layout.per_row(calm)
+    others = peers(layout, now.requests)
+    mine_per_request = (now.in_flight + 0.5) / np.maximum(now.requests, 1.0)
+    peer_per_request = (peers(layout, now.in_flight) + 0.5) / np.maximum(others, 1.0)
+    enough = (now.requests >= 5) & (others >= 5)
+    gain = np.where(enough, calm_rows * _gain(now.known_s, seconds), 0.0)
+    step = np.clip(mine_per_request / peer_per_request, 1 / MOST_RATIO, MOST_RATIO)
+    took = (layout.per_pool(now.in_flight) + 0.01) / np.maximum(now.arrived / np.maximum(now.seconds, 1e-9), 1.0)
+    started = np.where(np.isnan(now.pace), took, now.pace)
+    filled = layout.per_row(calm * (now.seconds >= FAST_S)) > 0
+    borne = now.requests / np.maximum(layout.per_row(now.seconds), 1e-9)
+    return replace(
+        now,
+        ratio=now.ratio * (step / now.ratio) ** gain,
+        known_s=now.known_s + seconds * calm_rows * (now.requests > 0),
+        pace=started * (took / started) ** (calm * _gain(now.calm_s, seconds)),
+        borne=np.where(filled, np.maximum(now.borne, borne), now.borne),
+    )
 
 
-def _borne(recent: Recent, tick: Tick, calm: Floats) -> Floats:
-    """The most that each server was seen to serve while its pool was calm, once the window is filled."""
-    layout = tick.layout
-    ready = layout.per_row(calm * (recent.seconds >= FAST_S)) > 0
-    rate = recent.requests / np.maximum(layout.per_row(recent.seconds), 1e-9)
-    return np.where(ready, np.maximum(recent.borne, rate), recent.borne)
+def _gain(known_s: Floats, seconds: float) -> Floats:
+    gain: Floats = np.maximum(1 - 0.5 ** (seconds / BASE_S), seconds / (known_s + seconds))
+    return gain
 
 
-def _effective_clients(recent: Recent, tick: Tick) -> Floats:
-    """(sum n)^2 / sum n^2 over clients of each pool: how many equally active clients would move like these."""
+def _clients(now: Recent, tick: Tick) -> Recent:
+    """(sum n)^2 / sum n^2 over clients of each pool: how many equally active clients would move like these.
+
+    A look shows few requests of each client; the pairs that come from one client estimate sum p^2 without that bias.
+    """
     records, layout = tick.records, tick.layout
-    if not records.client:
-        return recent.clients
-    seen = recent.clients.copy()
-    for i, (_, rows) in enumerate(layout.each()):
-        mine = (records.row >= rows.start) & (records.row < rows.stop)
-        if mine.sum() < 5:
-            continue
-        _, counts = np.unique(np.asarray(records.client)[mine], return_counts=True)
-        # A tick shows few requests of each client: pairs from one client estimate sum p^2 without that bias.
-        total = float(counts.sum())
-        pairs = float((counts * (counts - 1.0)).sum()) / (total * (total - 1.0))
-        before = 1.0 / seen[i] if not np.isnan(seen[i]) else pairs
-        seen[i] = 1.0 / max(before + 0.05 * (pairs - before), 1e-6)
-    return seen
+    kept = 0.5 ** (tick.seconds / CLIENTS_S)
+    pairs, same = now.pairs * kept, now.pairs_same * kept
+    if records.client:
+        codes: dict[str, int] = {}
+        code = np.asarray([codes.setdefault(name, len(codes)) for name in records.client])
+        placed = (records.row >= 0) & (records.row < len(layout.servers))
+        pool = np.searchsorted(layout.starts, records.row[placed], side="right") - 1
+        group, counts = np.unique(pool * len(codes) + code[placed], return_counts=True)
+        size = len(layout.pools)
+        total = np.bincount(pool, minlength=size)
+        pairs += total * (total - 1.0)
+        same += np.bincount(group // len(codes), weights=counts * (counts - 1.0), minlength=size)
+    clients = np.where(pairs >= FEWEST_PAIRS, pairs / np.maximum(same, 1.0), np.nan)
+    return replace(now, pairs=pairs, pairs_same=same, clients=clients)

@@ -11,6 +11,7 @@
     proxy.py       one pool, request by request
     trouble.py     faults at work
     world.py       World: all pools, seen as an engine would report them
+    flows.py       Flows: many copies of a simple pool side by side, as fast as numpy goes
 
 World(fleet, servers, users, seed=7), then advance(until_s), sample(), records(), apply(fleet), inject(fault).
 """
@@ -33,6 +34,7 @@ from levelhead.simulate.base import (
     UserModel,
 )
 from levelhead.simulate.faults import (
+    Behind,
     Capacity,
     CheckFails,
     CheckFlaps,
@@ -42,6 +44,7 @@ from levelhead.simulate.faults import (
     Fault,
     Hang,
     HotKey,
+    Poison,
     Resets,
     Restart,
     Slow,
@@ -49,9 +52,11 @@ from levelhead.simulate.faults import (
     Traffic,
     Up,
 )
+from levelhead.simulate.flows import Flows
 from levelhead.simulate.world import World
 
 __all__ = [
+    "Behind",
     "Bursts",
     "Capacity",
     "CheckFails",
@@ -64,11 +69,13 @@ __all__ = [
     "Failure",
     "Fault",
     "Fixed",
+    "Flows",
     "Hang",
     "Harm",
     "HotKey",
     "Lognormal",
     "Outcomes",
+    "Poison",
     "ProxyModel",
     "Ramp",
     "Resets",

@@ -155,6 +155,32 @@ class HotKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """From now on users come through something that has so few addresses: a NAT, a CDN, another balancer."""
+
+    addresses: int
+    pool: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.addresses >= 1, "whatever users come through has at least one address")
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A request that every server fails, sent `times` times at once, and again every `every_s`.
+
+    The proxy tries it again on the next server, as far as its retries go, and blames each for it.
+    """
+
+    times: int = 1
+    every_s: float = 3.0
+    pool: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.times >= 1 and self.every_s > 0, "poison comes at least once, every so many seconds above 0")
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """The proxy starts again: counters from 0 in a new epoch, health unknown to it.
 
@@ -166,7 +192,7 @@ class Restart:
 
 ServerFault = Down | Up | Hang | Stall | Errors | Slow | Resets | Capacity
 CheckFault = CheckLies | CheckFails | CheckFlaps
-CrowdFault = Traffic | HotKey
+CrowdFault = Traffic | HotKey | Behind | Poison
 Fault = ServerFault | CheckFault | CrowdFault | Restart
 
 

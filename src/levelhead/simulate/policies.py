@@ -14,7 +14,8 @@ from typing import Protocol, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from levelhead.model import Hash, LeastRequest, Pool, RandomPick, RoundRobin
+from levelhead.errors import UsageError
+from levelhead.model import Hash, LeastRequest, OtherPolicy, Pool, RandomPick, RoundRobin
 from levelhead.simulate.base import ProxyModel
 from levelhead.simulate.chance import Dice, mixed, number
 from levelhead.simulate.servers import Row
@@ -276,6 +277,11 @@ def picker(pool: Pool, rows: Sequence[Row], proxy: ProxyModel, dice: Dice, befor
             return ConsistentPicker(rows, bounded_load)
         case Hash():
             return MapPicker(rows)
+        case OtherPolicy(name):
+            raise UsageError(
+                f"pool {pool.name} chooses servers by {name!r}, which is not simulated",
+                next_step="use round-robin, least-request, random or hash",
+            )
         case _:
             assert_never(policy)
 

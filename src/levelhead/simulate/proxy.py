@@ -28,6 +28,8 @@ from levelhead.simulate.users import Crowd
 # What the client gets when the last attempt has failed; an error status of the server itself is passed on.
 _GATEWAY_STATUS: Final[dict[Failure, int]] = {"connect": 503, "reset": 502, "timeout": 504}
 _NO_ROW = -1
+_ACCEPT_S = 0.002  # how often those outside are looked after
+_BACKLOG = 4096  # so many wait outside; the oldest has given up when more come
 _TROUBLE_S = 0.0005  # how long a refusal, a reset or an instant error takes to arrive
 _RETRY_PAUSE_S = 1.0  # HAProxy waits so long (or its connect timeout) before it tries the same server again
 
@@ -67,6 +69,8 @@ class PoolProxy:
         self._queue: deque[Waiting] = deque()
         self._queued = 0  # here and in the rows' own queues
         self._queue_watch_s = 0.0  # when a timer looks after whoever waits longest, 0 if none does
+        self._most_inside = inf  # requests, as far as its listeners let them in; who is outside waits unseen
+        self._outside: deque[tuple[int, int]] = deque()
         self._paused: dict[int, Waiting] = {}  # between two attempts at one server
         self._sticky = False
         self._sticks: dict[int, Row] = {}
@@ -94,7 +98,7 @@ class PoolProxy:
         """Arrivals and finished work, in order of time, up to the horizon, which may come nearer meanwhile."""
         agenda, crowd = self.agenda, self.crowd
         finishes, times, users, keys = agenda.finishes, crowd.times, crowd.users, crowd.keys
-        place, finish = self._place, self._finish
+        place, finish = self._place if self._most_inside == inf else self._let_in, self._finish
         while True:
             arrival_s, finish_s = times[-1], finishes[0][0]
             if arrival_s < finish_s:
@@ -319,6 +323,46 @@ class PoolProxy:
                 self._queued -= 1
                 self._refuse(planned_s, user)
         self._watch_queue()
+
+    # --- outside ---
+
+    def admit(self, most: float) -> None:
+        """No more than so many requests at a time come in; the others wait in the kernel, where no proxy sees them."""
+        self._most_inside = most
+        self._let_more_in()
+
+    def _let_in(self, planned_s: float, user: int, key: int, tries: int) -> None:
+        if not self._outside and self.in_flight + self._queued < self._most_inside:
+            self._place(planned_s, user, key, tries)
+            return
+        self.arrived -= 1  # for the proxy it has not
+        self._outside.append((user, key))
+        if len(self._outside) == 1:
+            self.agenda.at(self.agenda.now_s + _ACCEPT_S, self._let_more_in)
+        elif len(self._outside) > _BACKLOG:
+            self._outside.popleft()
+
+    def _let_more_in(self) -> None:
+        # For the proxy, and in its ledger, a request begins here: how long it was outside nobody tells it.
+        room = self._most_inside - self.in_flight - self._queued
+        while self._outside and room > 0:
+            user, key = self._outside.popleft()
+            self.arrived += 1
+            self._place(self.agenda.now_s, user, key, self._tries)
+            room -= 1
+        if self._outside:
+            self.agenda.at(self.agenda.now_s + _ACCEPT_S, self._let_more_in)
+
+    def poisoned(self) -> None:
+        """A request that kills what it reaches: each server in its turn fails it, as far as retries go."""
+        self.arrived += 1
+        victims = [row for row in self.rows if row.usable][: self._tries + 1]
+        for row in victims:
+            row.requests += 1
+            row.response_errors += 1
+            row.redispatches += row is not victims[-1]
+            self._checks.blame(row)
+        self._answer(self.agenda.now_s, 0, 502 if victims else 503, victims[-1].serial if victims else _NO_ROW)
 
     # --- affinity ---
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import assert_never
 
 from levelhead.simulate.faults import (
+    Behind,
     Capacity,
     CheckFails,
     CheckFault,
@@ -17,6 +18,7 @@ from levelhead.simulate.faults import (
     Fault,
     Hang,
     HotKey,
+    Poison,
     Resets,
     Restart,
     ServerFault,
@@ -40,7 +42,7 @@ def afflict(pool: PoolProxy, fault: Fault) -> None:
         case CheckLies() | CheckFails() | CheckFlaps():
             for host in pool.hosts(fault.server):
                 _afflict_check(pool, host, fault)
-        case Traffic() | HotKey():
+        case Traffic() | HotKey() | Behind() | Poison():
             _afflict_crowd(pool, fault)
         case Restart(graceful=graceful):
             pool.restart(graceful=graceful)
@@ -96,8 +98,18 @@ def _afflict_crowd(pool: PoolProxy, fault: CrowdFault) -> None:
             pool.crowd.set_traffic(factor, pool.agenda.now_s)
         case HotKey(share=share):
             pool.crowd.set_hot(share)
+        case Behind(addresses=addresses):
+            pool.crowd.set_addresses(addresses)
+        case Poison(times=times, every_s=every_s):
+            _poison(pool, times, every_s)
         case _:
             assert_never(fault)
+
+
+def _poison(pool: PoolProxy, times: int, every_s: float) -> None:
+    for _ in range(times):
+        pool.poisoned()
+    pool.agenda.at(pool.agenda.now_s + every_s, partial(_poison, pool, times, every_s))
 
 
 def _heal(pool: PoolProxy, host: Host) -> None:

@@ -5,6 +5,7 @@ A block is kept backwards, so that the next request is the last entry and taking
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import cos, inf, pi
 from typing import Literal
 
@@ -47,7 +48,9 @@ class Crowd:
 
     def key_by(self, pool: Pool) -> None:
         """Give requests the keys that this pool's policy asks for."""
-        keyed_by = pool.policy.on if isinstance(pool.policy, Hash) else None
+        on = pool.policy.on if isinstance(pool.policy, Hash) else None
+        # What else a request may be hashed by differs from user to user, as a header does.
+        keyed_by = "header" if on == "query" or on == "other" else on
         if keyed_by != self._keyed_by:
             self._keyed_by = keyed_by
             self._redraw_people()
@@ -58,6 +61,11 @@ class Crowd:
 
     def set_hot(self, share: float) -> None:
         self._hot_share = share
+        self._redraw_people()
+
+    def set_addresses(self, addresses: int) -> None:
+        self.model = replace(self.model, addresses=addresses)
+        self._names.clear()
         self._redraw_people()
 
     def next_shift_s(self, now_s: float) -> float:

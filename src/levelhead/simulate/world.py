@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import inf
 
 import numpy as np
 
 from levelhead.errors import UsageError
 from levelhead.model import Admin, Fleet
 from levelhead.simulate.base import Harm, Outcomes, ProxyModel, ServerModel, UserModel
-from levelhead.simulate.faults import Fault, HotKey, Restart, Traffic
+from levelhead.simulate.faults import Behind, Fault, HotKey, Poison, Restart, Traffic
 from levelhead.simulate.proxy import PoolProxy, Surroundings
 from levelhead.simulate.servers import Row
 from levelhead.simulate.trouble import afflict
@@ -81,9 +82,10 @@ class World:
             running = self._pools.get(pool.name)
             if running is not None:
                 running.apply(pool)
-                continue
-            users = self._users.get(pool.name, _SILENT)
-            self._pools[pool.name] = PoolProxy(pool, users, self._around, start_s=self.now_s)
+            else:
+                users = self._users.get(pool.name, _SILENT)
+                self._pools[pool.name] = PoolProxy(pool, users, self._around, start_s=self.now_s)
+            self._pools[pool.name].admit(_connections(fleet, pool.name))
         self.fleet = fleet
         self._layout = Layout.of(tuple((pool.name, tuple(s.name for s in pool.servers)) for pool in fleet.pools))
 
@@ -162,7 +164,7 @@ class World:
         if isinstance(fault, Restart):
             return list(self._pools.values())
         pools = list(self._pools.values()) if fault.pool is None else [self._pool(fault.pool)]
-        if isinstance(fault, Traffic | HotKey) or fault.server is None:
+        if isinstance(fault, Traffic | HotKey | Behind | Poison) or fault.server is None:
             return pools
         found = [pool for pool in pools if pool.hosts(fault.server)]
         if not found:
@@ -183,6 +185,14 @@ class World:
             client=tuple(name_of(user, told_apart_by) for user in drawn.user.tolist()),
             weight=drawn.weight,
         )
+
+
+def _connections(fleet: Fleet, pool: str) -> float:
+    """How many requests the listeners of a pool let in at a time; a listener of several pools is not counted here."""
+    limits = [
+        listener.connections for listener in fleet.listeners if {route.pool for route in listener.routes} == {pool}
+    ]
+    return inf if not limits or None in limits else float(sum(limit or 0 for limit in limits))
 
 
 def _health(pool: PoolProxy, row: Row) -> Health:
