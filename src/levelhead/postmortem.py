@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import partial
 
 from levelhead.diagnose import CERTAIN_ENOUGH, title
 from levelhead.diagnose.base import NONE_OF_THESE, Story
+from levelhead.diagnose.lessons import LESSONS, Lesson
 from levelhead.incident import Action, Entry, EntryKind, Incident
 from levelhead.model import Slo
 
@@ -410,6 +412,11 @@ def _unknown(facts: Facts) -> Advice:
     )
 
 
+def _learnt(lesson: Lesson, facts: Facts) -> Advice:
+    servers = facts.servers or "the servers"
+    return Advice(lesson.measures, tuple(t.format(servers=servers, pool=facts.pool) for t in lesson.tasks))
+
+
 # What follows from each cause that `diagnose` can name.
 ADVICE: dict[str, Callable[[Facts], Advice]] = {
     "server-down": _server_down,
@@ -418,6 +425,7 @@ ADVICE: dict[str, Callable[[Facts], Advice]] = {
     "traffic-surge": _surge,
     "weight-typo-skew": _weight_typo,
     NONE_OF_THESE: _unknown,
+    **{cause: partial(_learnt, lesson) for cause, lesson in LESSONS.items()},
 }
 
 

@@ -6,10 +6,10 @@ say for it. What has no evidence either way contributes nothing: unknown is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from levelhead.detect.base import Kind, Signal
+from levelhead.detect.memory import Past
 from levelhead.model import Pool
 from levelhead.telemetry import Floats
 
@@ -24,6 +24,16 @@ class ShareChange:
     server: str
     share_before: float
     share_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """The last change of this pool's configuration: who made it, when, and what it touched."""
+
+    revision: int
+    author: str
+    at: float
+    touched: frozenset[str]  # weights, members, admin, policy, check, limits, other
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,11 @@ class Case:
     forecast: float
     harmed_ratio: float
     changed: ShareChange | None
+    away: frozenset[str] = frozenset()  # servers that people took out, or left without weight
+    shipped: Shipped | None = None
+    connections: float = float("inf")  # that the listeners of this pool let in at a time
+    queued: float = 0.0
+    past: Past | None = None
 
     def about(self, *kinds: Kind) -> tuple[Signal, ...]:
         return tuple(s for s in self.signals if s.kind in kinds)
@@ -61,6 +76,17 @@ class Case:
 
     def index(self, server: str) -> int:
         return self.servers.index(server)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question about a case comes to: a word, and the sentence that says it with numbers."""
+
+    word: str
+    sentence: str = ""
+
+
+UNKNOWN = Answer("unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +120,6 @@ class Story:
     def refuted(self) -> bool:
         """Looked at and ruled out: there is evidence against it, and little chance left."""
         return self.probability < 0.05 and bool(self.contra)
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A named failure mode and the function that argues it."""
-
-    name: str
-    title: str
-    argue: Callable[[Case], Account]
 
 
 NONE_OF_THESE = "none-of-these"

@@ -1,72 +1,90 @@
-"""Causes that lie in one server."""
+"""Causes that lie in one server, in the servers of one zone, or in what was put onto them."""
 
 from __future__ import annotations
 
-from levelhead.detect.base import Kind
-from levelhead.diagnose.base import Account, Case, Clue
-
-MOSTLY = 0.7
-
-
-def server_down(case: Case) -> Account:
-    """A server does not take connections: its check fails, or attempts on it must be repeated elsewhere."""
-    clues: list[Clue] = []
-    down = case.accused(Kind.CHECK)
-    refusing = unanswering(case)
-    accused = down | refusing
-    if down:
-        clues.append(Clue(8.0, f"the check of {', '.join(sorted(down))} fails"))
-    if refusing:
-        names = ", ".join(sorted(refusing))
-        clues.append(Clue(9.0, f"{names} takes no connections: what is sent there has to be sent again elsewhere"))
-    if not accused:
-        clues.append(Clue(-8.0, "every server takes connections and passes its check"))
-    healthy = len(case.servers) - len(accused)
-    if accused and healthy == 0:
-        clues.append(Clue(-12.0, "every server fails at once: something they share is more likely"))
-    return Account(-1.5, tuple(clues), tuple(sorted(accused)))
+from levelhead.diagnose.base import Case
+from levelhead.diagnose.cause import Cause
+from levelhead.diagnose.measures import Servers
+from levelhead.diagnose.signs import Signs
 
 
-def unanswering(case: Case) -> frozenset[str]:
-    """Servers accused of failing whose failures are refused or broken connections, not answers."""
-    return frozenset(s for s in case.accused(Kind.ERRORS) if case.unconnected[case.index(s)] > MOSTLY)
+def _down(case: Case, signs: Signs) -> Servers:
+    return (case.failing | signs.measured.mute) - case.away
 
 
-def slow_server(case: Case) -> Account:
-    """One server answers, and answers well, but late; its peers do not."""
-    clues: list[Clue] = []
-    slow = case.accused(Kind.LATENCY)
-    clues += [Clue(7.0, s.sentence) for s in case.about(Kind.LATENCY)[:1]]
-    if not slow:
-        clues.append(Clue(-8.0, "no server holds more requests in flight than its peers' pace explains"))
-    over = case.accused(Kind.SHARE)
-    if slow and slow <= over:
-        clues.append(Clue(-7.0, f"{', '.join(sorted(slow))} also gets more than its share, which explains its queue"))
-    elif slow:
-        clues.append(Clue(2.0, "its share of requests is not above the intended one"))
-    if slow and slow & case.failing:
-        clues.append(Clue(-5.0, "its check fails: it is more than slow"))
-    failing = {s for s in slow if case.failure_ratio[case.index(s)] > 0.2 and s in case.accused(Kind.ERRORS)}
-    if failing:
-        clues.append(Clue(-4.0, f"{', '.join(sorted(failing))} fails requests, not only late"))
-    if len(slow) > len(case.servers) / 2:
-        clues.append(Clue(-10.0, "most servers are slow: something they share is more likely"))
-    return Account(-1.5, tuple(clues), tuple(sorted(slow - over or slow)))
+def _slow(case: Case, signs: Signs) -> Servers:
+    return (signs.measured.slow - signs.measured.over) or signs.measured.slow
 
 
-def shallow_check(case: Case) -> Account:
-    """One server fails requests while its check passes: the check does not see what users see."""
-    clues: list[Clue] = []
-    bad = case.accused(Kind.ERRORS)
-    clues += [Clue(6.0, s.sentence) for s in case.about(Kind.ERRORS)[:1]]
-    if not bad:
-        clues.append(Clue(-8.0, "no server fails more often than its peers"))
-    if bad and bad & case.failing:
-        clues.append(Clue(-7.0, "its check fails too"))
-    elif bad and case.pool.check is not None:
-        clues.append(Clue(2.0, f"the check of {', '.join(sorted(bad))} passes"))
-    if bad & unanswering(case):
-        clues.append(Clue(-8.0, f"{', '.join(sorted(bad & unanswering(case)))} gives no answers at all, not bad ones"))
-    if len(bad) > len(case.servers) / 2:
-        clues.append(Clue(-10.0, "most servers fail: something they share is more likely"))
-    return Account(-1.5, tuple(clues), tuple(sorted(bad)))
+def _troubled(case: Case, signs: Signs) -> Servers:
+    return signs.measured.troubled | case.failing
+
+
+def _rolled(case: Case, signs: Signs) -> Servers:
+    return signs.measured.troubled & signs.measured.returned
+
+
+SERVER_DOWN = Cause(
+    "server-down", "A server does not take connections",
+    {
+        "down": {"one": 8.0, "some": 1.0, "most": -9.0, "none": -10.0},
+        "manner": {"refuses": 3.0, "breaks": -1.0, "answers": -5.0},
+        "before": {"refused": 2.0, "well": -1.0, "failing": -2.0},
+        "falling": {"in-turn": -5.0, "together": -2.0, "at-once": -5.0},
+        "loss": {"borne": 1.0, "not-borne": -4.0},
+        "flapping": {"one": -7.0, "many": -6.0},
+        "shares": {"as-weights-say": -4.0},
+        "zone": {"the-trouble": -3.0},
+        "returned": {"rolling": -4.0},
+        "shipped": {"check": -3.0},
+    },
+    _down,
+)  # fmt: skip
+
+SLOW_SERVER = Cause(
+    "slow-server-gray-failure", "One slow but healthy-looking server",
+    {
+        "slow": {"one": 7.0, "some": -1.0, "none": -9.0, "most": -7.0},
+        "errors": {"none": 1.0, "one": -4.0, "some": -3.0, "most": -4.0},
+        "overfed": {"slow": -8.0, "sick": -3.0},
+        "shares": {"fair": 1.0, "as-weights-say": -4.0},
+        "checks": {"pass": 1.0, "one": -5.0, "some": -3.0, "all": -8.0},
+        "before": {"refused": -1.0},
+        "returned": {"the-trouble": -2.0, "rolling": -6.0},
+        "zone": {"the-trouble": -6.0},
+        "restart": {"drain-lost": -7.0},
+        "twins": {"the-trouble": -6.0},
+        "volume": {"above": -4.0},
+        "clients": {"few": -3.0},
+        "flapping": {"one": -5.0, "many": -5.0},
+        "newcomers": {"starved": -2.0},
+    },
+    _slow,
+)  # fmt: skip
+
+GRAY_ZONE = Cause(
+    "gray-failure-zone", "One zone loses packets, and its servers fail or are slow",
+    {
+        "zone": {"the-trouble": 9.0, "elsewhere": -6.0, "none": -8.0},
+        "troubled": {"some": 2.0, "one": -4.0, "most": -4.0, "none": -3.0},
+        "returned": {"rolling": -3.0},
+        "checks": {"all": -3.0},
+        "shares": {"as-weights-say": -4.0},
+    },
+    _troubled,
+)  # fmt: skip
+
+BAD_DEPLOY = Cause(
+    "bad-deploy", "A new release fails or is slow where it was put",
+    {
+        "returned": {"rolling": 8.0, "the-trouble": -2.0, "well": -5.0, "none": -9.0},
+        "troubled": {"some": 1.0, "most": 1.0, "one": -4.0, "none": -5.0},
+        "flapping": {"many": -5.0},
+        "before": {"slow": -5.0, "well": -1.0},
+        "volume": {"above": -3.0},
+        "checks": {"all": -4.0},
+        "restart": {"drain-lost": -5.0, "restarted": -1.0},
+        "blamed": {"yes": -1.0},
+    },
+    _rolled,
+)  # fmt: skip

@@ -1,34 +1,63 @@
-"""Causes that lie in the traffic itself."""
+"""Causes that lie in the traffic itself, or in how often it is repeated."""
 
 from __future__ import annotations
 
-import numpy as np
+from levelhead.diagnose.base import Case
+from levelhead.diagnose.cause import ELSE, Cause
+from levelhead.diagnose.measures import Servers
+from levelhead.diagnose.signs import Signs
 
-from levelhead.detect.base import Kind
-from levelhead.diagnose.base import Account, Case, Clue
+
+def _nobody(case: Case, signs: Signs) -> Servers:
+    return frozenset()
 
 
-def surge(case: Case) -> Account:
-    """More requests arrive than were to be expected, and they are spread as they should be."""
-    clues: list[Clue] = []
-    signals = case.about(Kind.SURGE)
-    if signals:
-        clues.append(Clue(7.0, signals[0].sentence))
-    elif np.isnan(case.forecast) or case.forecast <= 0:
-        pass  # Without a forecast nothing can be said of the volume.
-    elif case.rate <= 1.25 * case.forecast:
-        clues.append(Clue(-8.0, f"no surge: {case.rate:.0f} requests/s against a forecast of {case.forecast:.0f}"))
-    else:
-        clues.append(Clue(-1.0, f"{case.rate:.0f} requests/s arrive against a forecast of {case.forecast:.0f}: "
-                                "within what chance does"))  # fmt: skip
-    over = case.accused(Kind.SHARE, Kind.UNPREDICTED)
-    if over:
-        clues.append(Clue(-5.0, f"a surge leaves shares alone, but {', '.join(sorted(over))} gets more than meant"))
-    elif case.requests >= 50:
-        clues.append(Clue(1.0, "shares are as intended"))
-    sick = case.accused(Kind.ERRORS, Kind.CHECK)
-    if sick and signals and not case.about(Kind.REFUSED):
-        clues.append(Clue(-2.0, f"a surge would hurt every server, but only {', '.join(sorted(sick))} fails"))
-    if case.about(Kind.REFUSED) and signals:
-        clues.append(Clue(1.0, case.about(Kind.REFUSED)[0].sentence))
-    return Account(-1.5, tuple(clues))
+SURGE = Cause(
+    "traffic-surge", "More requests than were to be expected",
+    {
+        "volume": {"above": 8.0, ELSE: -9.0},
+        "shares": {"fair": 1.0, "as-weights-say": -6.0, "unexplained": -3.0},
+        "errors": {"one": -2.0},
+        "down": {"one": -1.0, "some": -1.0},
+        "retries": {"many": -2.0},
+        "slow": {"most": 1.0},
+        "admin": {"some": -2.0, "all": -6.0},
+        "clients": {"few": -1.0},
+    },
+    _nobody,
+)  # fmt: skip
+
+RETRY = Cause(
+    "retry-amplification", "Retries multiply the load on a failing pool",
+    {
+        "retries": {"many": 7.0, "few": -9.0},
+        "troubled": {"most": 3.0, "some": -3.0, "one": -6.0, "none": -4.0},
+        "manner": {"refuses": -5.0},
+        "zone": {"the-trouble": -5.0},
+        "returned": {"rolling": -3.0},
+    },
+    _nobody,
+)  # fmt: skip
+
+DEPENDENCY = Cause(
+    "dependency-failure", "What all servers depend on fails or is slow",
+    {
+        "troubled": {"most": 6.0, "some": -3.0, "one": -7.0, "none": -7.0},
+        "volume": {"above": -6.0},
+        "shares": {"as-weights-say": -4.0, "unexplained": -2.0},
+        "retries": {"many": -4.0},
+        "returned": {"rolling": -6.0, "the-trouble": -1.0},
+        "loss": {"not-borne": -5.0},
+        "down": {"one": -2.0, "some": -3.0, "most": -2.0},
+        "before": {"slow": -3.0, "well": -2.0},
+        "admin": {"some": -4.0, "all": -6.0},
+        "limits": {"server": -2.0},
+        "shipped": {"nothing": 1.0},
+        "newcomers": {"starved": -3.0},
+        "clients": {"few": -2.0},
+        "twins": {"the-trouble": -3.0},
+        "zone": {"the-trouble": -4.0},
+        "flapping": {"many": -3.0},
+    },
+    _nobody,
+)  # fmt: skip

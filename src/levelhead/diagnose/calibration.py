@@ -1,0 +1,7 @@
+"""How far the tables' sums are to be believed, fitted on simulated cases by `bench/diagnose.py --fit`.
+
+The questions of a table are not independent of each other, so that their sum may say too much: it is divided by this.
+The fit came to 0.99 on 330 cases, of other seeds than those that are scored.
+"""
+
+TEMPERATURE = 1.0
