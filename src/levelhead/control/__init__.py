@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from levelhead import detect
 from levelhead.control import harm
 from levelhead.control.base import (
@@ -28,8 +30,9 @@ from levelhead.control.base import (
 )
 from levelhead.control.cases import case_of, known, unknown_case
 from levelhead.control.orders import ordered
-from levelhead.control.pools import opened, pool_turn, reported, taken_up
+from levelhead.control.pools import HARMLESS, opened, pool_turn, reported, taken_up, troubles
 from levelhead.control.turn import Turn
+from levelhead.detect import memory
 from levelhead.detect.base import Kind, Signal
 from levelhead.diagnose.base import Case
 from levelhead.incident import Incident, moved, written
@@ -41,6 +44,9 @@ from levelhead.telemetry import Missing, Tick, between
 GOOD_AFTER_S = 8.0
 GOOD_REQUESTS = 100.0
 GOOD_IDLE_S = 60.0
+
+# So few pools are told of one by one even when nothing is wrong.
+FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +87,21 @@ def _looked(state: State, view: View) -> _Scene:
     if isinstance(tick, Missing):
         return _Scene(state, None, state.signals, f"{tick.why}: nothing is judged this tick")
     detection = state.detection or detect.begin(sample.layout, view.fleet)
-    detection, signals = detect.detect(detection, tick, view.fleet)
-    return _Scene(replace(state, detection=detection), tick, signals, "")
+    detection, signals = detect.detect(detection, tick, view.fleet, view.false_alarms_per_month)
+    past, signals = memory.remembered(state.memory, tick, view.fleet, signals)
+    state = replace(state, detection=detection, memory=past, glances=harm.glanced(state.glances, tick))
+    return _Scene(state, tick, signals, "")
 
 
 def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], list[str]]:
     """People first, then each pool by itself. Of changes to the fleet at most one is ever on its way: each is drawn
     up against the fleet in force, and a second one would undo the first."""
-    state, effects, sentences = scene.state, list[Effect](), list[str]()
-    cases = tuple((pool, _case(pool, view, scene), known(pool, scene.tick)) for pool in view.fleet.pools)
+    state, effects = scene.state, list[Effect]()
+    awake = _awake(scene, view)
+    cases = tuple((pool, _case(pool, view, scene), known(pool, scene.tick)) for pool in awake)
     for pool, case, fresh in cases:
         turn = _turn(state, pool, case, view, busy=True)
-        turn = _told(_harmed(turn, scene.tick, pool.name), view)
+        turn = _told(_harmed(turn, scene, pool.name), scene, view)
         for report in view.reports:
             turn = reported(turn, report)
         for order in view.orders:
@@ -102,16 +111,41 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
         state = _with_pool(state, pool.name, turn)
     answered = {e.order for e in effects if isinstance(e, (Put, Reply))}
     effects += [Reply(o.id, False, _nowhere(o), (_nowhere(o),)) for o in view.orders if o.id not in answered]
+    sentences = _asleep(awake, view, scene)
     for pool, case, fresh in cases:
         if not fresh:
             continue
         busy = view.busy or any(isinstance(e, Put) for e in effects)
-        turn, sentence = pool_turn(_turn(state, pool, case, view, busy=busy))
+        turn = _turn(state, pool, case, view, busy=busy)
+        if turn.state.incident is None and troubles(case):
+            turn = _looking_back(turn, scene)
+        turn, sentence = pool_turn(turn)
         sentences.append(sentence)
         effects += turn.effects
         state = _with_pool(state, pool.name, turn)
     state, closed = _orphans_closed(state, view)
     return state, effects + closed, sentences
+
+
+def _awake(scene: _Scene, view: View) -> tuple[Pool, ...]:
+    """The pools that need a turn: all while people or the proxy want something, else those that are in trouble."""
+    pools = view.fleet.pools
+    if view.orders or view.events or len(pools) <= FEW:
+        return pools
+    named = {s.pool for s in scene.signals if s.kind not in HARMLESS}
+    named |= {name for name, remembered in scene.state.pools if remembered.incident is not None}
+    return tuple(pool for pool in pools if pool.name in named)
+
+
+def _asleep(awake: tuple[Pool, ...], view: View, scene: _Scene) -> list[str]:
+    """What there is to say of all the others together."""
+    calm = len(view.fleet.pools) - len(awake)
+    if calm == 0 or scene.tick is None:
+        return []
+    rate = float(np.nansum(scene.tick.pool.arrived)) / scene.tick.seconds
+    told = [f"{calm} {'other ' if awake else ''}pools: nothing amiss ({rate:.0f} requests/s arrive in all)"]
+    named = {pool.name for pool in awake}
+    return told + [f"{s.pool}: {s.sentence}" for s in scene.signals if s.pool not in named][:FEW]
 
 
 def _orphans_closed(state: State, view: View) -> tuple[State, list[Effect]]:
@@ -146,27 +180,35 @@ def _case(pool: Pool, view: View, scene: _Scene) -> Case:
     detection = scene.state.detection
     if scene.tick is None or detection is None or not known(pool, scene.tick):
         return unknown_case(pool, view)
-    return case_of(pool, view, detection, scene.tick, scene.signals)
+    return case_of(pool, view, detection, scene.tick, scene.signals, scene.state.memory)
 
 
-def _harmed(turn: Turn, tick: Tick | None, pool: str) -> Turn:
-    if tick is None or pool not in tick.layout.pools:
+def _harmed(turn: Turn, scene: _Scene, pool: str) -> Turn:
+    """With this tick's harm in its open incident."""
+    glances, slo = scene.state.glances, turn.case.pool.slo
+    if turn.state.incident is None or scene.tick is None or pool not in scene.tick.layout.pools:
         return turn
-    slo = turn.case.pool.slo
-    return turn.remembering(harm.remembered(turn.state, harm.suffering(tick, pool, slo.latency_ms)))
+    return turn.remembering(harm.remembered(turn.state, harm.suffering(glances[-1], pool, slo.latency_ms)))
 
 
-def _told(turn: Turn, view: View) -> Turn:
+def _told(turn: Turn, scene: _Scene, view: View) -> Turn:
     """Writes down what happened to the proxy itself, and what became of notices."""
     for event in view.events:
         if turn.state.incident is None and event.harmful:
-            turn = opened(turn, event.text, event.at)
+            turn = opened(_looking_back(turn, scene), event.text, event.at)
         if turn.state.incident is not None:
             turn = turn.having(written(turn.incident, event.at, "engine", event.text))
     for notice in view.notices:
         if turn.state.incident is not None and turn.incident.id == notice.incident:
             turn = turn.having(written(turn.incident, notice.at, "notice", notice.text))
     return turn
+
+
+def _looking_back(turn: Turn, scene: _Scene) -> Turn:
+    """With the harm of the last seconds at hand, to be counted into an incident that opens."""
+    pool = turn.case.pool
+    lately = harm.lately(scene.state.glances, pool.name, pool.slo.latency_ms)
+    return turn.remembering(replace(turn.state, lately=lately))
 
 
 def _concerns(order: Order, pool: Pool, state: State, view: View) -> bool:

@@ -7,10 +7,11 @@ from typing import Literal
 
 from levelhead.detect import Detection
 from levelhead.detect.base import Signal
+from levelhead.detect.memory import Memory
 from levelhead.incident import Incident
 from levelhead.mitigate.base import Plan
 from levelhead.model import Change, Fleet, Revision
-from levelhead.telemetry import NO_RECORDS, Missing, Records, Sample
+from levelhead.telemetry import NO_RECORDS, Floats, Layout, Missing, Records, Sample
 
 LEVELHEAD = "levelhead"
 
@@ -27,10 +28,11 @@ class Alter:
 
 @dataclass(frozen=True, slots=True)
 class Revise:
-    """Ship a whole new configuration; `source` is its text."""
+    """Ship a whole new configuration; `source` is its text, `against` what its review has against it, in sentences."""
 
     fleet: Fleet
     source: str
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Sent:
 class View:
     """Everything one tick may look at. `at` is Unix seconds; `revisions` are the latest, the one in force last.
 
+    `false_alarms_per_month` is the budget of each pool, from which all thresholds of detectors follow.
     `busy`: a change of the fleet is on its way. Of orders that change the fleet at most one is in a view, and none
     while it is busy.
     """
@@ -126,6 +129,7 @@ class View:
     events: tuple[EngineEvent, ...] = ()
     notices: tuple[Sent, ...] = ()
     busy: bool = False
+    false_alarms_per_month: float = 1.0
 
     @property
     def fleet(self) -> Fleet:
@@ -133,6 +137,17 @@ class View:
 
 
 # What is remembered.
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What one tick showed of users: counts per pool, and the records."""
+
+    at: float
+    layout: Layout
+    arrived: Floats
+    errors_5xx: Floats
+    records: Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +164,16 @@ class Suffering:
 
 @dataclass(frozen=True, slots=True)
 class Doing:
-    """A plan that was carried out and is being verified. `applied_at` is None until the engine has reported."""
+    """A plan that was carried out and is being verified. `applied_at` is None until the engine has reported.
+
+    `harmed` is the part of requests that were harmed before it.
+    """
 
     plan: Plan
     ticket: str
     at: float
     action: int
+    harmed: float
     applied_at: float | None = None
 
 
@@ -170,7 +189,10 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """What is remembered of one pool; `said` keeps a sentence from being written twice in an incident."""
+    """What is remembered of one pool; `said` keeps a sentence from being written twice in an incident.
+
+    `lately` is filled just before an incident opens, and empty at all other times.
+    """
 
     incident: Incident | None = None
     doing: Doing | None = None
@@ -192,6 +214,7 @@ class State:
     """Everything control remembers between ticks."""
 
     detection: Detection | None = None
+    memory: Memory | None = None
     sample: Sample | None = None
     signals: tuple[Signal, ...] = ()
     pools: tuple[tuple[str, PoolState], ...] = ()
@@ -200,6 +223,7 @@ class State:
     serving_since: float = 0.0
     served: float = 0.0
     missing_since: float | None = None
+    glances: tuple[Glance, ...] = ()  # of the last seconds
     next_incident: int = 1
     next_ticket: int = 1
 

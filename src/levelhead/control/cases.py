@@ -1,4 +1,4 @@
-"""Builds the case of one pool from what the detectors remember and what the configuration's history says."""
+"""Builds the case of one pool from what is remembered and what the configuration's history says."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from levelhead import predict
 from levelhead.control.base import View
 from levelhead.detect import Detection
 from levelhead.detect.base import Signal
-from levelhead.diagnose.base import Case, ShareChange
-from levelhead.model import Pool, Revision
-from levelhead.telemetry import Health, Standing, Tick
+from levelhead.detect.memory import Memory, Past, connections, of_pool
+from levelhead.diagnose.base import Case, ShareChange, Shipped
+from levelhead.model import Fleet, Pool, Revision
+from levelhead.telemetry import Health, Standing, Tick, known_or
 
 # A change of configuration is a suspect for so long.
 SUSPECT_S = 300.0
@@ -32,11 +33,14 @@ def unknown_case(pool: Pool, view: View) -> Case:
         intended=predict.intended(pool), predicted=blank, observed=blank, requests=0.0, weight=blank,
         failing=frozenset(), unserving=frozenset(), failure_ratio=blank, unconnected=blank, in_flight=blank,
         rate=np.nan, forecast=np.nan, harmed_ratio=0.0, changed=last_share_change(view.revisions, pool.name, view.at),
+        shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
     )  # fmt: skip
 
 
-def case_of(pool: Pool, view: View, detection: Detection, tick: Tick, signals: tuple[Signal, ...]) -> Case:
-    """The case of a pool that is `known` in this tick."""
+def case_of(
+    pool: Pool, view: View, detection: Detection, tick: Tick, signals: tuple[Signal, ...], memory: Memory | None = None
+) -> Case:
+    """The case of a pool that is `known` in this tick; without `memory` nothing is known of the minutes before."""
     layout, now = tick.layout, detection.recent
     rows, i = layout.rows(pool.name), layout.pools.index(pool.name)
     names = layout.servers[rows]
@@ -46,7 +50,9 @@ def case_of(pool: Pool, view: View, detection: Detection, tick: Tick, signals: t
     seconds = max(float(now.seconds[i]), 1e-9)
     failing = frozenset(n for n, h in zip(names, tick.health[rows], strict=True) if h == Health.FAILING)
     out = (Standing.DRAIN, Standing.MAINT)
-    away = frozenset(n for n, s in zip(names, tick.standing[rows], strict=True) if s in out)
+    away = frozenset(
+        n for n, s, w in zip(names, tick.standing[rows], tick.weight[rows], strict=True) if s in out or w == 0
+    )
     return Case(
         pool=pool, at=view.at, servers=names, signals=tuple(s for s in signals if s.pool == pool.name),
         intended=predict.intended(pool),
@@ -57,7 +63,10 @@ def case_of(pool: Pool, view: View, detection: Detection, tick: Tick, signals: t
         unconnected=now.unconnected[rows] / np.maximum(now.failures[rows], 1.0), in_flight=now.in_flight[rows],
         rate=float(now.arrived[i]) / seconds, forecast=float(now.rate[i]),
         harmed_ratio=min(float(now.harmed[i]) / max(float(now.arrived[i]), 1.0), 1.0),
-        changed=last_share_change(view.revisions, pool.name, view.at),
+        changed=last_share_change(view.revisions, pool.name, view.at), away=away,
+        shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
+        queued=float(max(known_or(tick.pool.queued)[i], known_or(tick.queued)[rows].sum())),
+        past=_past(memory, pool.name, names),
     )  # fmt: skip
 
 
@@ -76,3 +85,40 @@ def last_share_change(revisions: tuple[Revision, ...], pool: str, at: float) -> 
         if gain >= MOVED:
             return ShareChange(after.number, after.author, after.at, name, was.get(name, 0.0), share)
     return None
+
+
+def last_change(revisions: tuple[Revision, ...], pool: str, at: float) -> Shipped | None:
+    """The newest change within `SUSPECT_S` of anything that concerns this pool, if any."""
+    for before, after in zip(reversed(revisions[:-1]), reversed(revisions[1:]), strict=True):
+        if at - after.at > SUSPECT_S:
+            return None
+        touched = _touched(before.fleet, after.fleet, pool)
+        if touched:
+            return Shipped(after.number, after.author, after.at, touched)
+    return None
+
+
+def _touched(before: Fleet, after: Fleet, name: str) -> frozenset[str]:
+    """Which parts of the pool's configuration differ between two fleets."""
+    old, new = before.pool(name), after.pool(name)
+    if old is None or new is None:
+        return frozenset() if old is new else frozenset({"members"})
+    was = {s.name: s for s in old.servers}
+    both = [(was[s.name], s) for s in new.servers if s.name in was]
+    differs = {
+        "weights": any(a.weight != b.weight for a, b in both),
+        "admin": any(a.admin != b.admin for a, b in both),
+        "members": {(s.name, s.address) for s in old.servers} != {(s.name, s.address) for s in new.servers},
+        "policy": old.policy != new.policy or old.affinity_cookie != new.affinity_cookie,
+        "check": (old.check, old.ejection) != (new.check, new.ejection),
+        "limits": old.limits != new.limits or connections(before, name) != connections(after, name)
+        or any(a.in_flight_limit != b.in_flight_limit for a, b in both),
+        "other": (old.timeouts, old.retries, old.slow_start_s) != (new.timeouts, new.retries, new.slow_start_s),
+    }  # fmt: skip
+    return frozenset(part for part, it in differs.items() if it)
+
+
+def _past(memory: Memory | None, pool: str, servers: tuple[str, ...]) -> Past | None:
+    if memory is None or pool not in memory.layout.pools or memory.layout.members(pool) != servers:
+        return None
+    return of_pool(memory, pool)

@@ -34,15 +34,8 @@ def ordered(turn: Turn, order: Order, revisions: tuple[Revision, ...], fresh: bo
             return _altered(turn, order, changes_text(order.wish), apply(turn.situation.fleet, changes), fresh)
         case RollBack(to):
             return _rolled_back(turn, order, to, revisions, fresh)
-        case Revise(fleet, source):
-            why = order.why or "configuration file changed"
-            if fleet == turn.situation.fleet:
-                text = f"nothing differs: revision {turn.situation.current} stays in force"
-                return turn.wanting(Reply(order.id, True, text))
-            text = f"ship a new configuration ({summary(turn.situation.fleet, fleet)})"
-            turn = turn.remembering(replace(turn.state, forced=""))
-            turn = _noted_action(turn, order, text)
-            return turn.wanting(Put(order.id, fleet, order.who, why, source=source, order=order.id))
+        case Revise():
+            return _revised(turn, order, order.wish)
         case Acknowledge() | Note() | Resolve() | Approve():
             return _about_incident(turn, order)
         case _:
@@ -62,20 +55,45 @@ def summary(before: Fleet, after: Fleet) -> str:
     return shown if len(changes) <= 4 else f"{shown}; and {len(changes) - 4} more"
 
 
+def _revised(turn: Turn, order: Order, wish: Revise) -> Turn:
+    """A configuration is taken at its word, unless its review has something against it and nobody insists."""
+    if wish.fleet == turn.situation.fleet:
+        text = f"nothing differs: revision {turn.situation.current} stays in force"
+        return turn.wanting(Reply(order.id, True, text))
+    text = f"ship a new configuration ({summary(turn.situation.fleet, wish.fleet)})"
+    if wish.against and not order.force:
+        return _refused(turn, order, text, wish.against)
+    turn = turn.remembering(replace(turn.state, forced=""))
+    why = order.why or "configuration file changed"
+    if wish.against:
+        turn, why = _forced(turn, order, text, why, wish.against)
+    turn = _noted_action(turn, order, text, why if wish.against else "")
+    return turn.wanting(Put(order.id, wish.fleet, order.who, why, source=wish.source, order=order.id))
+
+
+def _refused(turn: Turn, order: Order, text: str, against: tuple[str, ...]) -> Turn:
+    said = f"{order.who} wanted to {text}; refused: {'; '.join(against)}"
+    if turn.state.incident is not None:
+        turn = turn.writing("refusal", said, order.who)
+        turn = turn.wanting(Keep(turn.incident))
+    return turn.wanting(Reply(order.id, False, f"refused: {text}", against))
+
+
+def _forced(turn: Turn, order: Order, text: str, why: str, against: tuple[str, ...]) -> tuple[Turn, str]:
+    """What a person insists on: the turn that remembers it, and the reason that the record keeps."""
+    why = f"{why} (forced: {order.force}; against the objection that {'; '.join(against)})"
+    return turn.remembering(replace(turn.state, forced=f"{text} by {order.who}: {order.force}")), why
+
+
 def _altered(turn: Turn, order: Order, text: str, target: Fleet, fresh: bool) -> Turn:
     against = guard.objections(turn.situation.fleet, target, turn.case)
     if not fresh:
         against = (*against, "telemetry is missing: nobody can tell what the change would do")
     if against and not order.force:
-        said = f"{order.who} wanted to {text}; refused: {'; '.join(against)}"
-        if turn.state.incident is not None:
-            turn = turn.writing("refusal", said, order.who)
-            turn = turn.wanting(Keep(turn.incident))
-        return turn.wanting(Reply(order.id, False, f"refused: {text}", against))
+        return _refused(turn, order, text, against)
     why = order.why or text
     if against:
-        why = f"{why} (forced: {order.force}; against the objection that {'; '.join(against)})"
-        turn = turn.remembering(replace(turn.state, forced=f"{text} by {order.who}: {order.force}"))
+        turn, why = _forced(turn, order, text, why, against)
     turn = _noted_action(turn, order, text, why, _plan_of(order))
     return turn.wanting(Put(order.id, target, order.who, why, order=order.id))
 

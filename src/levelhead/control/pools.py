@@ -30,8 +30,8 @@ MEASURED_AFTER_S = 5.0
 # A change of configuration this long ago can still be the beginning of an incident.
 SUSPECT_S = 30.0
 
-# More traffic alone is no trouble: users decide.
-HARMLESS = frozenset({Kind.SURGE})
+# None of these is trouble by itself: users decide.
+HARMLESS = frozenset({Kind.SURGE, Kind.SLOWDOWN, Kind.RETRIES, Kind.QUEUE, Kind.CLIENTS})
 
 
 def troubles(case: Case) -> tuple[Signal, ...]:
@@ -191,7 +191,7 @@ def _mitigated(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
         return turn
     drafted = mitigate.plan(turn.situation, top, state.tried)
     if isinstance(drafted, Refusal):
-        return turn.writing_once("refusal", drafted.sentence, key=f"refusal/{top.cause}/{len(state.tried)}")
+        return _asked(turn, drafted, top)
     match turn.case.pool.mode:
         case Mode.SHADOW:
             text = f"would {drafted.steps[0].sentence} ({drafted.because}); mode shadow: nothing is done"
@@ -200,6 +200,16 @@ def _mitigated(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
             return _proposed(turn, drafted)
         case Mode.ACT:
             return acted(turn, drafted, LEVELHEAD)
+
+
+def _asked(turn: Turn, refusal: Refusal, story: Story) -> Turn:
+    """Says once why nothing is done, and asks a person once what only people can answer."""
+    turn = turn.writing_once("refusal", refusal.sentence, key=f"refusal/{story.cause}/{len(turn.state.tried)}")
+    fresh = f"question/{story.cause}" not in turn.state.said
+    if not refusal.question or not fresh:
+        return turn
+    turn = turn.writing_once("plan", f"to people: {refusal.question}", key=f"question/{story.cause}")
+    return turn.wanting(Tell(turn.incident, "changed", refusal.question))
 
 
 def _proposed(turn: Turn, drafted: Plan) -> Turn:
@@ -225,7 +235,7 @@ def acted(turn: Turn, plan: Plan, who: str, why: str = "") -> Turn:
     if clocks.acted is None:
         turn = turn.having(replace(turn.incident, clocks=replace(clocks, acted=turn.at)))
     index = len(turn.incident.actions) - 1
-    doing = Doing(plan, ticket, turn.at, index)
+    doing = Doing(plan, ticket, turn.at, index, turn.case.harmed_ratio)
     watch = Watch(index, ticket, turn.at + MEASURED_AFTER_S, before)
     state = replace(turn.state, doing=doing, proposal=None, watching=(*turn.state.watching, watch))
     put = Put(ticket, step.target, LEVELHEAD, f"{plan.name}: {step.sentence}", restores=plan.restores)
@@ -239,7 +249,7 @@ def _verified(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     if doing is None or doing.applied_at is None:
         return turn
     elapsed = turn.at - doing.applied_at
-    helped = not _still(doing.plan, trouble)
+    helped = not _still(doing, turn.case, trouble)
     if helped and elapsed >= SETTLED_S:
         text = f"{doing.plan.name} helped: {standing(turn.case)}"
         turn = turn.remembering(replace(turn.state, doing=None)).writing("effect", text)
@@ -249,15 +259,24 @@ def _verified(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     return _undone(turn, doing)
 
 
-def _still(plan: Plan, trouble: tuple[Signal, ...]) -> bool:
-    """Whether the trouble that the plan treats, or harm to users, goes on."""
-    treated: frozenset[Kind]
-    match plan.name:
-        case "roll-back" | "intended-shares":
-            treated = frozenset({Kind.SHARE})
-        case _:
-            treated = frozenset({Kind.ERRORS, Kind.LATENCY})
-    return any(s.kind in treated or s.kind is Kind.HARM for s in trouble)
+def _still(doing: Doing, case: Case, trouble: tuple[Signal, ...]) -> bool:
+    """Whether the trouble that the plan treats, or harm to users, goes on; some can only be made smaller."""
+    mitigation = mitigate.BY_NAME[doing.plan.name]
+    accusing = [s for s in trouble if s.kind in mitigation.eases]
+    if accusing:
+        # Servers that were suspect before and not treated are the next plan's concern, and so is the harm they do.
+        treated = _treated(doing.plan)
+        return not all(treated and s.server not in treated and s.since <= doing.at for s in accusing)
+    return any(s.kind is Kind.HARM for s in trouble) and case.harmed_ratio > mitigation.enough * doing.harmed
+
+
+def _treated(plan: Plan) -> frozenset[str]:
+    """Servers that the plan's first step touches; none if it is about the pool as a whole."""
+    step = plan.steps[0]
+    before, after = step.undo.pool(plan.pool), step.target.pool(plan.pool)
+    if before is None or after is None:
+        return frozenset()
+    return frozenset(s.name for s in before.servers if after.server(s.name) != s)
 
 
 def _undone(turn: Turn, doing: Doing) -> Turn:

@@ -174,7 +174,7 @@ def told(effect: Effect) -> str:
 
 def _view(view: View) -> Json:
     said: Json = {
-        "at": view.at, "busy": view.busy,
+        "at": view.at, "busy": view.busy, "false_alarms_per_month": view.false_alarms_per_month,
         "revisions": [r.number for r in view.revisions],
         "orders": [_order(o) for o in view.orders],
         "reports": [_plain(Report, r) for r in view.reports],
@@ -229,7 +229,7 @@ def _seen(said: Json) -> View:
         reports=tuple(_whole(Report, r) for r in said["reports"]),
         events=tuple(_whole(EngineEvent, e) for e in said["events"]),
         notices=tuple(_whole(Sent, n) for n in said["notices"]),
-        busy=said["busy"],
+        busy=said["busy"], false_alarms_per_month=said["false_alarms_per_month"],
     )  # fmt: skip
 
 

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from levelhead.detect.base import Kind
 from levelhead.diagnose import CERTAIN_ENOUGH
 from levelhead.diagnose.base import NONE_OF_THESE, Story
-from levelhead.mitigate import drain, guard, rollback, weights
+from levelhead.mitigate import admission, checks, drain, guard, hashing, limits, questions, rollback, weights
 from levelhead.mitigate.base import Mitigation, Plan, Refusal, Situation
 
-# In the order of preference. `weights` treats what nobody could name too: it can do no harm.
-MITIGATIONS = (
-    Mitigation("roll-back", frozenset({"weight-typo-skew"}), rollback.draft),
-    Mitigation("intended-shares", frozenset({"weight-typo-skew"}), weights.draft),
-    Mitigation("drain", frozenset({"slow-server-gray-failure", "shallow-check", "server-down"}), drain.draft),
-)
+_SKEW = frozenset({Kind.SHARE})
+_SICK = frozenset({Kind.ERRORS, Kind.LATENCY})
 
-# What is right to do nothing about, and the sentence for it.
-LEAVE_ALONE = {
-    "traffic-surge": "traffic grew and is spread as it should be: the balancer is not touched",
-    NONE_OF_THESE: "no known cause explains this: a person should look",
-}
+# In the order of preference. `intended-shares` treats what nobody could name too: it can do no harm.
+MITIGATIONS = (
+    Mitigation("roll-back", frozenset({"weight-typo-skew", "duplicate-server-entry", "check-protocol-mismatch",
+               "runtime-drain-lost-on-reload", "stale-backend-slots", "pool-emptied-by-admin-state"}),
+               _SKEW, rollback.draft),
+    Mitigation("intended-shares", frozenset({"weight-typo-skew"}), _SKEW, weights.draft),
+    Mitigation("re-admit", frozenset({"forgotten-drain", "pool-emptied-by-admin-state"}), _SKEW, admission.readmit),
+    Mitigation("drain", frozenset({"slow-server-gray-failure", "shallow-check", "server-down", "fast-fail-black-hole",
+               "bad-deploy"}), _SICK, drain.draft),
+    Mitigation("bound-load", frozenset({"hash-hot-key", "nat-source-hash-collapse"}), _SKEW, hashing.bound),
+    Mitigation("ignore-check", frozenset({"deep-check-ejects-all", "check-flapping", "check-protocol-mismatch"}),
+               frozenset({Kind.CHECK}), checks.ignore),
+    Mitigation("stop-ejection", frozenset({"poison-request-ejects-all", "overload-ejection-cascade"}),
+               frozenset({Kind.CHECK}), checks.stop_ejection),
+    Mitigation("limit-retries", frozenset({"retry-amplification", "dependency-failure"}), _SICK,
+               limits.fewer_retries, enough=0.8),
+    Mitigation("raise-limit", frozenset({"lb-maxconn-too-low", "server-maxconn-too-low"}),
+               frozenset({Kind.REFUSED}), limits.raise_limit),
+    Mitigation("shed", frozenset({"traffic-surge", "no-failure-headroom", "overload-ejection-cascade"}),
+               frozenset(), limits.shed, enough=0.8),
+)  # fmt: skip
+NOBODY_KNOWS = "no known cause explains this: a person should look"
+BY_NAME = {m.name: m for m in MITIGATIONS}
 
 
 def plan(situation: Situation, story: Story, tried: frozenset[str] = frozenset()) -> Plan | Refusal:
@@ -26,8 +41,8 @@ def plan(situation: Situation, story: Story, tried: frozenset[str] = frozenset()
 
     `tried` are names of plans that did not help in this incident.
     """
-    if story.cause in LEAVE_ALONE:
-        return Refusal((LEAVE_ALONE[story.cause],))
+    if story.cause == NONE_OF_THESE:
+        return Refusal((NOBODY_KNOWS,), questions.question(story))
     reasons: list[str] = []
     for mitigation in MITIGATIONS:
         if story.cause not in mitigation.treats:
@@ -46,7 +61,7 @@ def plan(situation: Situation, story: Story, tried: frozenset[str] = frozenset()
         if not against:
             return drafted
         reasons += [f"{mitigation.name}: {objection}" for objection in against]
-    return Refusal(tuple(reasons) or (f"no mitigation treats {story.cause}",))
+    return Refusal(tuple(reasons) or (f"the balancer cannot mend {story.cause}",), questions.question(story))
 
 
 def _objections(drafted: Plan, situation: Situation) -> tuple[str, ...]:

@@ -1,26 +1,35 @@
-"""Take one sick server out of new traffic, gently."""
+"""Take one sick server out of new traffic, gently; never two at once."""
 
 from __future__ import annotations
 
+from levelhead.detect.base import Kind
 from levelhead.diagnose.base import Story
-from levelhead.mitigate.base import Plan, Refusal, Situation, Step
+from levelhead.mitigate.base import Plan, Refusal, Situation, one_step
 from levelhead.model import Admin, SetAdmin, apply
+
+# What accuses a server with a stated rate of false alarms. A story alone may rest on a handful of requests.
+ACCUSING = (Kind.ERRORS, Kind.LATENCY, Kind.SHARE, Kind.UNPREDICTED, Kind.CHECK, Kind.BURN)
 
 
 def draft(situation: Situation, story: Story) -> Plan | Refusal:
-    """One step that drains the one server the story accuses; never two."""
+    """One step that drains one server that the story accuses, the worst; others may follow when that has helped."""
     pool, case = situation.case.pool, situation.case
-    if len(story.servers) != 1:
-        return Refusal((f"{len(story.servers)} servers are accused; only one is ever drained at a time",))
-    name = story.servers[0]
-    server = pool.server(name)
-    if server is None or server.admin is not Admin.READY:
-        return Refusal((f"{name} is already out",))
-    if name in case.failing:
-        return Refusal((f"nothing to do: the check has taken {name} out, and its requests are repeated elsewhere",))
+    if len(story.servers) > max(1, len(pool.servers) // 2):
+        return Refusal((f"{len(story.servers)} of {len(pool.servers)} servers are accused: what they share is sick",))
+    out = {s.name for s in pool.servers if s.admin is not Admin.READY}
+    names = [name for name in story.servers if pool.server(name) is not None and name not in out]
+    if not names:
+        return Refusal((f"{', '.join(story.servers) or 'nobody'} is already out",))
+    serving = [name for name in names if name not in case.failing]
+    if not serving:
+        return Refusal((f"nothing to do: the check has taken {', '.join(names)} out, and its requests are repeated "
+                        "elsewhere",))  # fmt: skip
     if story.cause == "server-down" and pool.check is not None and case.harmed_ratio < 0.01:
-        return Refusal((f"nothing to do: requests to {name} are repeated elsewhere until its check takes it out",))
+        return Refusal((f"nothing to do: requests to {', '.join(serving)} are repeated elsewhere until its check takes "
+                        "it out",))  # fmt: skip
+    accused = [name for name in serving if name in case.accused(*ACCUSING)]
+    if not accused:
+        return Refusal((f"no test accuses {', '.join(serving)} yet: what was seen may be chance",))
+    name = max(accused, key=lambda name: (case.failure_ratio[case.index(name)], case.in_flight[case.index(name)]))
     changes = (SetAdmin(pool.name, name, Admin.DRAIN),)
-    step = Step(apply(situation.fleet, changes), situation.fleet, f"drain {name}")
-    reason = story.pro[0] if story.pro else "no evidence"
-    return Plan("drain", pool.name, story.cause, (step,), f"{story.cause} at {story.probability:.0%}: {reason}")
+    return one_step("drain", situation, story, apply(situation.fleet, changes), f"drain {name}")

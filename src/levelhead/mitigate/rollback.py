@@ -13,12 +13,15 @@ def draft(situation: Situation, story: Story) -> Plan | Refusal:
         return Refusal(("no revision is known to have served well",))
     if good.number == situation.current:
         return Refusal((f"revision {good.number}, in force, is the last one known to have served well",))
-    if changed is None:
+    if changed is None and story.cause == "weight-typo-skew":
         return Refusal(("no change of configuration explains the trouble",))
     if situation.forced:
         return Refusal((f"a person insisted on this: {situation.forced}",))
     text = f"roll back to revision {good.number} ({good.why} by {good.author})"
-    because = (f"{story.cause} at {story.probability:.0%}; revision {changed.revision} by {changed.author} "
-               f"moved {changed.server} from {changed.share_before:.0%} to {changed.share_after:.0%}")  # fmt: skip
+    because = f"{story.cause} at {story.probability:.0%}; "
+    because += f"revision {situation.current} came into force since" if changed is None else (
+        f"revision {changed.revision} by {changed.author} "
+        f"moved {changed.server} from {changed.share_before:.0%} to {changed.share_after:.0%}"
+    )  # fmt: skip
     step = Step(good.fleet, situation.fleet, text)
     return Plan("roll-back", situation.case.pool.name, story.cause, (step,), because, restores=good.number)

@@ -1,0 +1,24 @@
+"""Let servers back in that somebody took out and forgot, or that a change left out."""
+
+from __future__ import annotations
+
+from levelhead.diagnose.base import Story
+from levelhead.mitigate.base import Plan, Refusal, Situation, one_step
+from levelhead.model import Admin, SetAdmin, apply
+
+
+def readmit(situation: Situation, story: Story) -> Plan | Refusal:
+    """One step that makes the servers of the story ready; the engine gives them their traffic by slow start."""
+    pool, case = situation.case.pool, situation.case
+    if situation.forced:
+        return Refusal((f"a person insisted on this: {situation.forced}",))
+    named = story.servers or tuple(s.name for s in pool.servers)
+    out = [s for s in pool.servers if s.name in named and s.admin is not Admin.READY]
+    sound = [s.name for s in out if s.name not in case.failing]
+    if not out:
+        return Refusal(("every server that the story names is let in already",))
+    if not sound:
+        return Refusal((f"the check fails on {', '.join(s.name for s in out)}: it is not let in",))
+    target = apply(situation.fleet, tuple(SetAdmin(pool.name, name, Admin.READY) for name in sound))
+    slow = f" by a slow start of {pool.slow_start_s:g} s" if pool.slow_start_s > 0 else ""
+    return one_step("re-admit", situation, story, target, f"let {', '.join(sound)} back in{slow}")
