@@ -5,7 +5,7 @@ ARGS ?=
 # Certificates of this machine, so that a company's own registry mirror is trusted.
 export UV_SYSTEM_CERTS := true
 
-.PHONY: setup demo test live check bench bench-demo bench-healthy bench-overhead bench-simulate lock clean
+.PHONY: setup demo test live check bench bench-demo bench-detect bench-diagnose bench-healthy bench-laws bench-overhead bench-simulate bench-review lock clean
 
 setup: .venv/.ready
 
@@ -40,11 +40,23 @@ bench-overhead: setup
 bench-demo: setup
 	@$(TOOLS)/python bench/demo.py $(ARGS)
 
+bench-detect: setup
+	@$(TOOLS)/python bench/detect.py $(ARGS)
+
+bench-diagnose: setup
+	@$(TOOLS)/python bench/diagnose.py $(ARGS)
+
 bench-healthy: setup
 	@$(TOOLS)/python bench/healthy.py $(ARGS)
 
+bench-laws: setup
+	@$(TOOLS)/python bench/laws.py $(ARGS)
+
 bench-simulate: setup
 	@$(TOOLS)/python bench/simulate.py $(ARGS)
+
+bench-review: setup
+	@$(TOOLS)/python -m bench.review $(ARGS)
 
 lock: setup
 	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --group dev --no-header --no-annotate pyproject.toml -o requirements.lock

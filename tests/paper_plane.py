@@ -70,6 +70,8 @@ class PaperPlane:
         match wish:
             case Alter(changes):
                 return self._put(apply(self.fleet, changes), who, why, force)
+            case Revise(_, _, against) if against and not force:
+                return Answer(False, "refused: ship a new configuration", against)
             case Revise(fleet, source):
                 return self._put(fleet, who, why, force, source)
             case RollBack(to):

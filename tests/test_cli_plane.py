@@ -126,6 +126,16 @@ def test_status_in_a_usual_terminal_has_every_column(
     assert re.search(r"^web-1 +UP +100 +33% +33% +33% +█+ +39.5 +2 +0.0% +11/80$", told, re.M)
 
 
+def test_what_raises_an_alert_is_explained_with_what_was_learnt(run: Run, plane: PaperPlane) -> None:
+    told = run("explain", "alert").out
+    assert re.search(r"^ +4 +19\.7 +3,413 +226 +46$", told, re.M)
+    assert "share-above-intended" in told
+    assert "web: 120.0 requests/s are to be expected, 12 ms at the median and 81 ms at p99" in told
+    assert "web-1: meant to get 33%, bears" in told
+    pool, *_ = json.loads(run("explain", "alert", "--json").out)["learnt"]
+    assert (pool["pool"], pool["forecast"]) == ("web", 120.0)
+
+
 def test_states_are_words_and_old_figures_are_called_old(run: Run, plane: PaperPlane) -> None:
     assert run("server", "drain", "web-1").code == 0
     assert run("server", "maint", "web-2").code == 0

@@ -1,16 +1,21 @@
 """The tree keeps its shape: small modules and functions, complete lists, a map that tells the truth, pure thinking."""
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import levelhead
-from levelhead import diagnose, mitigate
+from levelhead import diagnose, mitigate, review
 from levelhead.cli import COMMANDS
 from levelhead.detect.base import Kind
+from levelhead.diagnose.base import NONE_OF_THESE
+from levelhead.diagnose.cause import Cause
+from levelhead.mitigate import questions
 
 ROOT = Path(levelhead.__file__).parent
 MODULES = sorted(p for p in ROOT.rglob("*.py") if "migrations" not in p.parts)
@@ -43,19 +48,31 @@ def test_the_map_names_every_room() -> None:
     assert named == rooms - {"__init__", "__main__"}
 
 
-@pytest.mark.parametrize(
-    ("folder", "listed"),
-    [
-        ("diagnose", {c.argue.__module__ for c in diagnose.CAUSES}),
-        ("mitigate", {m.draft.__module__ for m in mitigate.MITIGATIONS} | {"levelhead.mitigate.guard"}),
-    ],
-)
-def test_every_family_file_is_listed(folder: str, listed: set[str]) -> None:
-    files = {f"levelhead.{folder}.{p.stem}" for p in (ROOT / folder).glob("*.py")} - {
-        f"levelhead.{folder}.__init__", f"levelhead.{folder}.base",
+def test_every_mitigation_is_listed() -> None:
+    files = {f"levelhead.mitigate.{p.stem}" for p in (ROOT / "mitigate").glob("*.py")} - {
+        "levelhead.mitigate.__init__", "levelhead.mitigate.base", "levelhead.mitigate.guard",
+        "levelhead.mitigate.questions",
     }  # fmt: skip
 
-    assert files == listed
+    assert files == {m.draft.__module__ for m in mitigate.MITIGATIONS}
+
+
+def test_every_cause_is_listed_once() -> None:
+    found = [v for m in modules("diagnose") for v in vars(m).values() if isinstance(v, Cause)]
+
+    assert {c.name for c in found} == {c.name for c in diagnose.CAUSES}
+    assert len({c.name for c in diagnose.CAUSES}) == len(diagnose.CAUSES)
+
+
+def test_every_rule_is_listed_once() -> None:
+    found = [rule.code for m in modules("review") for rule in getattr(m, "RULES", ()) if m is not review]
+
+    assert sorted(found) == sorted(rule.code for rule in review.RULES)
+    assert len({rule.code for rule in review.RULES}) == len(review.RULES)
+
+
+def modules(folder: str) -> list[ModuleType]:
+    return [importlib.import_module(f"levelhead.{folder}.{p.stem}") for p in (ROOT / folder).glob("[!_]*.py")]
 
 
 def test_names_are_kebab_case() -> None:
@@ -69,3 +86,4 @@ def test_every_mitigation_treats_known_causes() -> None:
     causes = {c.name for c in diagnose.CAUSES}
 
     assert [m.name for m in mitigate.MITIGATIONS if not m.treats <= causes] == []
+    assert set(questions.QUESTIONS) == causes | {NONE_OF_THESE}

@@ -3,7 +3,7 @@
     errors.py        every exception raised on purpose, as one tree
     model.py         Fleet > Listener, Pool > Server; Change; apply(fleet, changes)
     telemetry.py     Sample, Tick: columns over all pools at once; "unknown" is a value
-    predict.py       shares(pool): what this configuration, in this state, must produce
+    predict/         shares, survivors, kept_s: what this configuration, in this state, must do to traffic
     simulate/        a seeded world with the same policies and faults, request by request
     detect/          detect(...) -> signals: sequential tests with a false-alarm budget
     diagnose/        diagnose(case) -> stories, likeliest first, with evidence for and against
@@ -13,6 +13,7 @@
     control/         step(state, view) -> Outcome(state, effects, because): one tick
     drills/          scenario files, their types, score(record)
     engines/         the proxies we drive (haproxy) and the languages we read (haproxy, nginx, envoy)
+    review/          review(config) -> findings: rules over what a configuration says and what it will do
     notify/          where we speak: terminal, webhook, Slack
     store.py         revisions and incidents in SQLite
     settings/        levelhead.yaml to a Fleet; one table of settings

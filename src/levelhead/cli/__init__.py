@@ -37,6 +37,8 @@ class Entry(NamedTuple):
 COMMANDS: Final = (
     Entry("demo", "levelhead.cli.demo", "Watch Levelhead meet the outage it was made for, in a minute.", "Learn"),
     Entry("drill", "levelhead.cli.drill", "List, run and play outages on real proxies.", "Learn"),
+    Entry("review", "levelhead.cli.review", "Say what configurations will do to traffic.", "Check"),
+    Entry("explain", "levelhead.cli.explain", "Explain a rule of `levelhead review`, or an alert.", "Check"),
     Entry("run", "levelhead.cli.run", "Serve: balance traffic over servers, watch it, and put it right.", "Serve"),
     Entry("status", "levelhead.cli.status", "Show pools and servers: who gets how much, and why.", "Look"),
     Entry("incident", "levelhead.cli.incident", "List, read, acknowledge and close incidents.", "Look"),

@@ -24,10 +24,11 @@ DIFFERENT: Final = 1
 @options
 @click.pass_context
 def command(ctx: click.Context, file: Path, everything: bool, most: int) -> None:
-    """Replay recorded ticks through this version: a bug report is a file. Exit 1 if it decides otherwise.
+    """Put recorded ticks through this version again.
 
     FILE comes from `levelhead run --record FILE` or `levelhead drill run NAME --record FILE`. It holds addresses of
-    servers and clients. A tick after the first difference differs, too, where one follows from the other.
+    servers and clients. Exit code 1 if this version decides otherwise; a tick after the first difference differs, too,
+    where one follows from the other.
     """
     call = ctx.ensure_object(Call)
     ticks, differing, first, said = 0, list[Replayed](), 0.0, ""

@@ -29,6 +29,7 @@ from levelhead.engines.haproxy.process import find_binary
 from levelhead.errors import UsageError
 from levelhead.model import Mode
 from levelhead.plane.loop import Plane
+from levelhead.plane.shipping import objections
 from levelhead.settings import Settings
 from levelhead.store import Store
 from levelhead.web.app import create_app
@@ -138,6 +139,8 @@ async def _serve(
         started = True
         async with serve(create_app(plane), instance.socket):
             _say_started(call, plane, instance, how)
+            for objection in objections(wanted.settings, wanted.source):
+                talk(f"review: {objection}")
             await plane.run_until(stop)
     finally:
         # Only a wish stops the proxy. If Levelhead fails, users are served on.

@@ -39,6 +39,7 @@ from levelhead.engines.base import Applied, Engine
 from levelhead.errors import LevelheadError, StoreError
 from levelhead.incident import Incident, written
 from levelhead.model import Fleet, Revision
+from levelhead.plane import shipping
 from levelhead.plane.picture import status as drawn
 from levelhead.plane.status import Answer, Status
 from levelhead.plane.watch import Edited, Faulty, FileWatch
@@ -202,6 +203,7 @@ class Plane:
         view = View(
             at=self.now(), sample=sample, revisions=self._revisions, records=records, orders=self._orders_due(),
             reports=tuple(self._reports), events=tuple(self._events), notices=tuple(self._sent), busy=self._putting > 0,
+            false_alarms_per_month=self._settings.false_alarms_per_month,
         )  # fmt: skip
         self._reports, self._events, self._sent = [], [], []
         outcome = control.step(self._state, view)
@@ -269,10 +271,11 @@ class Plane:
         self._looked_at = now
         match self._watch.look():
             case Edited(settings, source, author):
-                self._settings, self._note = settings, ""
-                order = Order(f"file-{time.monotonic_ns()}", self.now(), author, "levelhead.yaml was edited",
-                              Revise(settings.fleet, source))  # fmt: skip
-                self._orders.append(order)
+                wish = shipping.revise(settings, source)
+                if not wish.against:
+                    self._settings, self._note = settings, ""
+                number, why = time.monotonic_ns(), "levelhead.yaml was edited"
+                self._orders.append(Order(f"file-{number}", self.now(), author, why, wish))
             case Faulty(why):
                 self._refused(why)
             case None:
@@ -291,6 +294,8 @@ class Plane:
                 self._spawn(self._tell(effect))
             case Reply(order, accepted, text, objections):
                 self._answer(order, Answer(accepted, text, objections))
+                if not accepted and order not in self._waiting:
+                    self._refused("; ".join(objections) or text)
             case MarkGood(number):
                 good_at = self.now()
                 self._recorded(f"good {number}", lambda: self._store.mark_good(number, good_at))

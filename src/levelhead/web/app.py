@@ -15,10 +15,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import levelhead
 from levelhead import postmortem, settings
-from levelhead.control.base import Acknowledge, Alter, Approve, Note, Resolve, Revise, RollBack, Wish
+from levelhead.control.base import Acknowledge, Alter, Approve, Note, Resolve, RollBack, Wish
 from levelhead.errors import ConfigError, EngineRefused, LevelheadError, RefusedForSafety, UsageError
 from levelhead.incident import Incident
 from levelhead.model import Admin, Fleet, SetAdmin, SetWeight
+from levelhead.plane import shipping
 from levelhead.plane.base import Face
 from levelhead.web.answers import (
     ErrorAnswer,
@@ -146,10 +147,13 @@ async def _order_server(plane: Plane, order: ServerOrder) -> Response:
 
 
 async def _order_config(plane: Plane, order: ConfigOrder) -> Response:
-    """Ship the text of a levelhead.yaml; a faulty one is answered with 400 and the place of the fault."""
+    """Ship the text of a levelhead.yaml; a faulty one is answered with 400 and the place of the fault.
+
+    It is reviewed first: findings of severity error are objections.
+    """
     parsed = settings.parse(order.source, order.file)
-    fleet = _anchored(parsed.fleet, order.folder)
-    return await _submitted(plane, order, Revise(fleet, order.source), parsed.notify)
+    anchored = replace(parsed, fleet=_anchored(parsed.fleet, order.folder))
+    return await _submitted(plane, order, shipping.revise(anchored, order.source), parsed.notify)
 
 
 async def _order_rollback(plane: Plane, order: RollbackOrder) -> Response:
