@@ -6,6 +6,7 @@ Exit codes: 0 fine; 1 findings, not passed, or a bug; 2 usage or configuration e
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import json
@@ -23,6 +24,8 @@ from levelhead.errors import ConfigError, LevelheadError, RefusedForSafety
 EXIT_BUG: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+# So many new objects before the next look for garbage among them: a configuration read is many, and none is garbage.
+YOUNG_OBJECTS: Final = 50_000
 
 
 class Entry(NamedTuple):
@@ -61,7 +64,12 @@ class LazyGroup(click.Group):
         entry = next((entry for entry in COMMANDS if entry.name == cmd_name), None)
         if entry is None:
             return None
+        # What is loaded stays: to look for garbage meanwhile, and in it later, would be a tenth of a short command.
+        gc.disable()
         command = importlib.import_module(entry.module).command
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
+        gc.enable()
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.module}.command is not a click command")
         return command

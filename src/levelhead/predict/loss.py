@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,11 +44,12 @@ def survivors(pool: Pool, lost: str, *, rps: float | None = None) -> Survivors:
     return _without(_whole(pool), lost, rps)
 
 
-def every_loss(pool: Pool, *, rps: float | None = None) -> tuple[Survivors, ...]:
-    """The loss of each server that has any share, in the order of the pool."""
+def every_loss(pool: Pool, of: Container[str] | None = None, *, rps: float | None = None) -> tuple[Survivors, ...]:
+    """The loss of each server (or each of these) that has any share, in the order of the pool."""
     whole = _whole(pool)
-    shares = whole.shares.tolist()
-    return tuple(_without(whole, s.name, rps) for s, share in zip(pool.servers, shares, strict=True) if share != 0)
+    shares = zip(pool.servers, whole.shares.tolist(), strict=True)
+    named = [server.name for server, share in shares if share != 0 and (of is None or server.name in of)]
+    return tuple(_without(whole, name, rps) for name in named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,10 @@ def _whole(pool: Pool) -> _Whole:
 
 def _placed(pool: Pool, down: frozenset[str]) -> placement.Placement | None:
     """Where all keys live, as long as one priority serves them all."""
+    if pool.unknown or not isinstance(pool.policy, Hash):
+        return None
     serving = groups(pool, down)
-    if pool.unknown or not isinstance(pool.policy, Hash) or len(serving) != 1 or serving[0].part < 0.999:
+    if len(serving) != 1 or serving[0].part < 0.999:
         return None
     return placement.place(pool, serving[0].members, serving[0].weights)
 
@@ -100,9 +104,11 @@ def _moved(whole: _Whole, lost: str, now: placement.Placement | None) -> float:
 
 
 def _moved_if_removed(whole: _Whole, lost: str) -> float:
+    if whole.placed is None:
+        return whole.share(lost)
     left = replace(whole.pool, servers=tuple(s for s in whole.pool.servers if s.name != lost))
     now = _placed(left, frozenset())
-    if whole.placed is None or now is None:
+    if now is None:
         return whole.share(lost)
     names = [server.name for server in whole.pool.servers]
     places = np.asarray([names.index(server.name) for server in left.servers])

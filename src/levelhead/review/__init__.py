@@ -65,8 +65,7 @@ def judged(config: AnyConfig, rules: tuple[Rule, ...]) -> Sifted:
     """
     codes = {rule.code for rule in rules}
     found = (*(refusals(config) if REFUSED.code in codes else ()), *review(config, rules))
-    asked = frozenset(word.lower() for rule in rules for word in (rule.code, rule.name))
-    left = sifted(found, files_read(config), config.language, asked)
+    left = sifted(found, files_read(config), config.language, rules)
     about = tuple(f for f in left.about_comments if f.code in codes)
     return Sifted(_ordered(config, (*left.kept, *about)), _ordered(config, left.ignored), about)
 

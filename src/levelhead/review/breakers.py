@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from levelhead.engines.envoy.picture import (
-    Cluster,
-    HttpSide,
-    OtherSide,
-    Reading,
-    RouteTable,
-    TcpSide,
-    Thresholds,
-    Unknown,
-)
+from levelhead.engines.envoy import picture as envoy
 from levelhead.engines.text import Value
 from levelhead.model import NOWHERE
 from levelhead.review.base import Config, Rule, Trouble
@@ -24,19 +15,19 @@ _FEWEST_REQUESTS: Final = 10
 _USUAL_LIMIT: Final = 1024
 
 
-def serving(reading: Reading) -> tuple[Cluster, ...]:
+def serving(reading: envoy.Reading) -> tuple[envoy.Cluster, ...]:
     """The clusters that clients' requests go to; all of them where the routes are not in these files."""
-    tables: list[RouteTable] = list(reading.route_tables)
+    tables: list[envoy.RouteTable] = list(reading.route_tables)
     names: set[str] = set()
     for side in (s for listener in reading.listeners for s in listener.sides):
         match side:
-            case HttpSide(routes=routes):
-                if isinstance(routes, Unknown):
+            case envoy.HttpSide(routes=routes):
+                if isinstance(routes, envoy.Unknown):
                     return reading.clusters
                 tables.append(routes)
-            case TcpSide(clusters=weighted):
+            case envoy.TcpSide(clusters=weighted):
                 names |= {w.cluster for w in weighted}
-            case OtherSide(clusters=named):
+            case envoy.OtherSide(clusters=named):
                 names |= set(named)
     every = [route for table in tables for host in table.hosts for route in host.routes]
     names |= {w.cluster for route in every for w in route.clusters}
@@ -45,7 +36,7 @@ def serving(reading: Reading) -> tuple[Cluster, ...]:
     return tuple(c for c in reading.clusters if c.name in names)
 
 
-def _usual_limits(config: Config[Reading]) -> Iterator[Trouble]:
+def _usual_limits(config: Config[envoy.Reading]) -> Iterator[Trouble]:
     """LH048: limits that nobody chose, where something says that they will matter."""
     here = in_flight(config)
     held_open = _long_lived(config.reading)
@@ -67,24 +58,24 @@ def _usual_limits(config: Config[Reading]) -> Iterator[Trouble]:
             yield Trouble(cluster.origin, said, cluster.name)
 
 
-def in_flight(config: Config[Reading]) -> float:
+def in_flight(config: Config[envoy.Reading]) -> float:
     """The requests that one Envoy has in flight at the declared peak; 0 where nothing is declared."""
     return (config.facts.peak_in_flight or 0) / (config.facts.balancers or 1)
 
 
-def _long_lived(reading: Reading) -> dict[str, str]:
+def _long_lived(reading: envoy.Reading) -> dict[str, str]:
     """Clusters whose connections last, so that they add up, with why."""
     found: dict[str, str] = {}
     for side, route in routes_of(reading):
         upgrades = route.upgrades or (side.upgrades if side is not None else ())
         if upgrades:
             found |= {w.cluster: f"{upgrades[0]} connections to it stay open" for w in route.clusters}
-    for plain in (s for listener in reading.listeners for s in listener.sides if isinstance(s, TcpSide)):
+    for plain in (s for listener in reading.listeners for s in listener.sides if isinstance(s, envoy.TcpSide)):
         found |= {w.cluster: "each client's TCP connection is one of its connections" for w in plain.clusters}
     return found
 
 
-def _partly_set(cluster: Cluster) -> Iterator[Trouble]:
+def _partly_set(cluster: envoy.Cluster) -> Iterator[Trouble]:
     limits = cluster.breakers.default
     named: tuple[tuple[str, Value[int]], ...] = (
         ("max_connections", limits.connections), ("max_pending_requests", limits.pending),
@@ -98,7 +89,7 @@ def _partly_set(cluster: Cluster) -> Iterator[Trouble]:
         yield Trouble(limits.origin, said, cluster.name)
 
 
-def _too_small(config: Config[Reading]) -> Iterator[Trouble]:
+def _too_small(config: Config[envoy.Reading]) -> Iterator[Trouble]:
     """LH097: limits that ordinary traffic reaches."""
     here = in_flight(config)
     for cluster in config.reading.clusters:
@@ -113,7 +104,7 @@ def _too_small(config: Config[Reading]) -> Iterator[Trouble]:
         yield from _below(cluster, limits, here)
 
 
-def _below(cluster: Cluster, limits: Thresholds, peak: float) -> Iterator[Trouble]:
+def _below(cluster: envoy.Cluster, limits: envoy.Thresholds, peak: float) -> Iterator[Trouble]:
     """A limit on requests that nobody set is another rule's."""
     most = limits.requests
     if most.is_default or most.value >= max(peak, _FEWEST_REQUESTS):

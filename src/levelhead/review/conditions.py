@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from levelhead.engines.haproxy.picture import Proxy, Route, Rule
+from levelhead.engines.haproxy import picture as haproxy
 
 _RAND: Final = re.compile(r"rand(?:\((\d*)\))?")
 _RAND_RANGE: Final = 2**32
@@ -44,7 +44,9 @@ Clause = tuple[Term, ...]
 Named = Mapping[str, tuple[Test, ...]]
 
 
-def understood(proxy: Proxy, routes: Iterable[Route]) -> tuple[tuple[Route, tuple[Clause, ...] | None], ...]:
+def understood(
+    proxy: haproxy.Proxy, routes: Iterable[haproxy.Route]
+) -> tuple[tuple[haproxy.Route, tuple[Clause, ...] | None], ...]:
     """Each route with its condition as alternatives of which each needs all of its terms; None where it is not clear.
 
     Without a condition there is one alternative that needs nothing.
@@ -53,7 +55,7 @@ def understood(proxy: Proxy, routes: Iterable[Route]) -> tuple[tuple[Route, tupl
     return tuple((route, _clauses(route, named)) for route in routes)
 
 
-def _clauses(route: Route, named: Named) -> tuple[Clause, ...] | None:
+def _clauses(route: haproxy.Route, named: Named) -> tuple[Clause, ...] | None:
     if not route.polarity:
         return ((),)
     found = _alternatives(route.condition, named)
@@ -65,7 +67,7 @@ def _clauses(route: Route, named: Named) -> tuple[Clause, ...] | None:
     return tuple((replace(t, negated=not t.negated),) for t in found[0])
 
 
-def _named(acls: Iterable[Rule]) -> Named:
+def _named(acls: Iterable[haproxy.Rule]) -> Named:
     """Every acl by its name; lines of the same name are alternatives."""
     found: dict[str, tuple[Test, ...]] = {}
     for acl in acls:

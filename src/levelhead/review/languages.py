@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from levelhead.engines.envoy import picture as envoy
 from levelhead.engines.haproxy import picture as haproxy
@@ -17,8 +17,9 @@ USUAL: Final[Mapping[Language, Version]] = {
     "haproxy": (2, 8), "nginx": (1, 28, 0), "envoy": (1, 40, 0), "levelhead": (0, 1),
 }  # fmt: skip
 
-AnyConfig = Config[haproxy.Reading] | Config[nginx.Reading] | Config[envoy.Reading] | Config[Fleet]
-Read = Callable[[Mapping[str, str], str, Version, Facts], AnyConfig]
+# In quotes, so that no picture is loaded before a file asks for its language.
+AnyConfig: TypeAlias = "Config[haproxy.Reading] | Config[nginx.Reading] | Config[envoy.Reading] | Config[Fleet]"
+Read: TypeAlias = "Callable[[Mapping[str, str], str, Version, Facts], AnyConfig]"
 _NO_FACTS: Final = Facts()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from levelhead.engines.haproxy import picture as haproxy
-from levelhead.engines.haproxy.picture import Proxy, Setting
 from levelhead.engines.nginx import picture as nginx
 from levelhead.model import Fleet, Origin
 from levelhead.review.base import Config, Rule, Trouble
@@ -15,7 +14,7 @@ _LONGEST_WAIT_S: Final = 30.0
 _FAR_BELOW: Final = 4
 
 
-def _queueing(reading: haproxy.Reading) -> Iterator[tuple[Proxy, haproxy.ServerLine]]:
+def _queueing(reading: haproxy.Reading) -> Iterator[tuple[haproxy.Proxy, haproxy.ServerLine]]:
     """Enabled pools where requests may wait for a server, with the first such server."""
     for proxy in reading.pools():
         first = next((s for s in proxy.servers if s.maxconn and not s.disabled), None)
@@ -73,7 +72,7 @@ def _haproxy_inconsistent(config: Config[haproxy.Reading]) -> Iterator[Trouble]:
             yield from _odd_server(proxy, server, reading.globals.maxconn)
 
 
-def _capped_sides(whole: Setting[int] | None, sides: list[Proxy]) -> Iterator[Trouble]:
+def _capped_sides(whole: haproxy.Setting[int] | None, sides: list[haproxy.Proxy]) -> Iterator[Trouble]:
     """A frontend above the process, or all of them together far below it."""
     own = [p.maxconn for p in sides if p.maxconn is not None and p.maxconn.value > 0]
     inherited = [s for s in own if s.defaults is not None]
@@ -94,7 +93,9 @@ def _capped_sides(whole: Setting[int] | None, sides: list[Proxy]) -> Iterator[Tr
         yield Trouble(own[0].origin, said, sides[0].name)
 
 
-def _odd_server(proxy: Proxy, server: haproxy.ServerLine, whole: Setting[int] | None) -> Iterator[Trouble]:
+def _odd_server(
+    proxy: haproxy.Proxy, server: haproxy.ServerLine, whole: haproxy.Setting[int] | None
+) -> Iterator[Trouble]:
     most, least = server.maxconn, server.minconn
     at = server.option("minconn") or server.option("maxconn")
     origin = at.origin if at else server.origin

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from levelhead.engines.envoy import fields
 from levelhead.engines.envoy import picture as envoy
-from levelhead.engines.envoy.fields import View
 from levelhead.engines.haproxy import picture as haproxy
 from levelhead.engines.nginx import picture as nginx
 from levelhead.model import Origin
@@ -105,7 +105,7 @@ def _may_name_server(written: nginx.AccessLog) -> bool:
 def _unmeasured_envoy(config: Config[envoy.Reading]) -> Iterator[Trouble]:
     reading = config.reading
     several = [c for c in reading.clusters if isinstance(c.members, envoy.Unknown) or len(c.endpoints) > 1]
-    root = View(reading.roots[0]) if reading.roots else None
+    root = fields.View(reading.roots[0]) if reading.roots else None
     if root is None or not root.has("static_resources") or not several or reading.admin.at is not None:
         return
     sides = [s for listener in reading.listeners for s in listener.sides if not isinstance(s, envoy.OtherSide)]

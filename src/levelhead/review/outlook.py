@@ -62,11 +62,8 @@ def _outlook(pool: Pool, rps: float | None) -> Outlook:
     shares = predict.predicted(pool).tolist()
     noise = predict.noise(pool, NOISE_REQUESTS).tolist()
     ranked = sorted(range(len(shares)), key=lambda at: -shares[at])[:MOST_LOSSES]
-    losses = {
-        pool.servers[at].name: predict.survivors(pool, pool.servers[at].name, rps=rps)
-        for at in ranked
-        if shares[at] > 0
-    }
+    names = {pool.servers[at].name for at in ranked if shares[at] > 0}
+    losses = {left.lost: left for left in predict.every_loss(pool, names, rps=rps)} if len(pool.servers) > 1 else {}
     prospects = tuple(
         Prospect(
             server.name, shares[at], noise[at], _lost(pool, losses.get(server.name)),

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final
 
+from levelhead.engines.envoy import fields, syntax
 from levelhead.engines.envoy import picture as envoy
-from levelhead.engines.envoy.fields import View
-from levelhead.engines.envoy.syntax import Mapping, Node, Scalar
 from levelhead.engines.haproxy import picture as haproxy
 from levelhead.engines.nginx import picture as nginx
 from levelhead.model import Fleet, LeastRequest, Pool, RandomPick
@@ -335,14 +334,14 @@ def _hashing_users(reading: envoy.Reading) -> Iterator[tuple[tuple[envoy.HashOn,
 def _makes_cookie(reading: envoy.Reading, hashed: envoy.HashOn) -> bool:
     """Whether Envoy sets the cookie where it is absent: it does when a ttl is given, also of 0."""
     policy = next((n for root in reading.roots for n in _nodes(root) if n.where == hashed.origin), None)
-    return policy is not None and View(policy).within("cookie").has("ttl")
+    return policy is not None and fields.View(policy).within("cookie").has("ttl")
 
 
-def _nodes(node: Node) -> Iterator[Mapping]:
-    if isinstance(node, Mapping):
+def _nodes(node: syntax.Node) -> Iterator[syntax.Mapping]:
+    if isinstance(node, syntax.Mapping):
         yield node
-    if not isinstance(node, Scalar):
-        for inner in node.items if not isinstance(node, Mapping) else [e.value for e in node.entries]:
+    if not isinstance(node, syntax.Scalar):
+        for inner in node.items if not isinstance(node, syntax.Mapping) else [e.value for e in node.entries]:
             yield from _nodes(inner)
 
 

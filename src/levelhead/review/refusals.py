@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from levelhead.engines.envoy import picture as envoy
 from levelhead.engines.nginx import picture as nginx
 from levelhead.engines.text import Problem
 from levelhead.model import Fleet
@@ -37,14 +36,16 @@ def problems(config: AnyConfig) -> tuple[Problem, ...]:
 
 def files_read(config: AnyConfig) -> Mapping[str, str]:
     """The texts that this configuration really is: of those at hand, nginx and Envoy may read only a few."""
-    if isinstance(config.reading, nginx.Reading | envoy.Reading):
-        return {name: config.files[name] for name in config.reading.files}
-    return config.files
+    match config.language:  # and not the type: a picture that nobody asked for is not loaded to compare with
+        case "nginx" | "envoy":
+            return {name: config.files[name] for name in getattr(config.reading, "files", config.files)}
+        case _:
+            return config.files
 
 
 def absent(config: AnyConfig) -> tuple[str, ...]:
     """What the configuration refers to and nobody gave, as sentences with their place."""
-    if not isinstance(config.reading, nginx.Reading):
+    if config.language != "nginx" or not isinstance(config.reading, nginx.Reading):
         return ()
     said = "is included but not there, so what it sets is unknown"
     return tuple(dict.fromkeys(f"{missing.origin}: {missing.pattern} {said}" for missing in config.reading.absent))

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Final
 
+from levelhead.engines.envoy import fields, syntax
 from levelhead.engines.envoy import picture as envoy
-from levelhead.engines.envoy.fields import View
-from levelhead.engines.envoy.syntax import Mapping, Sequence
 from levelhead.engines.haproxy import picture as haproxy
-from levelhead.engines.haproxy.picture import Proxy
 from levelhead.engines.nginx import picture as nginx
 from levelhead.model import Fleet, Origin
 from levelhead.review.base import Config, Rule, Trouble
@@ -32,7 +30,7 @@ _ENVOY_UNDER_LOAD: Final = frozenset({"5xx", "gateway-error", "retriable-status-
 _ENVOY_DONE_PERHAPS: Final = frozenset({"5xx", "gateway-error", "reset"})
 
 
-def retries_of(proxy: Proxy) -> int:
+def retries_of(proxy: haproxy.Proxy) -> int:
     return _USUAL_RETRIES if proxy.retries is None else proxy.retries.value
 
 
@@ -101,12 +99,12 @@ def _written(reading: envoy.Reading, retry: envoy.Retry, name: str) -> Origin:
     waiting = list(reading.roots)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, Mapping):
-            entry = View(node).entry(name) if node.where == retry.origin else None
+        if isinstance(node, syntax.Mapping):
+            entry = fields.View(node).entry(name) if node.where == retry.origin else None
             if entry is not None:
                 return entry.where
             waiting += [entry.value for entry in node.entries]
-        elif isinstance(node, Sequence):
+        elif isinstance(node, syntax.Sequence):
             waiting += node.items
     return retry.origin
 
@@ -196,7 +194,7 @@ def _haproxy_repeats_writes(config: Config[haproxy.Reading]) -> Iterator[Trouble
             yield Trouble(on.origin, _runs_twice(words), proxy.name)
 
 
-def _guards(proxy: Proxy) -> bool:
+def _guards(proxy: haproxy.Proxy) -> bool:
     return any(rule.action == "disable-l7-retry" for rule in proxy.rules)
 
 

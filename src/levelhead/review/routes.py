@@ -145,6 +145,7 @@ def _regex_shadows(locations: list[nginx.Location]) -> Iterator[Trouble]:
             yield Trouble(loc.origin, f"{said} {first.origin.line} takes all that it would")
 
 
+_APART: Final = re.compile(r"[(),%!@{}\[\]\s]+")
 _LITERAL: Final = re.compile(r"\^?((?:[\w/~%@:,-]|\\[^\w])*)")
 _ANYTHING: Final = frozenset({"", ".*", ".*$", "(.*)", "(.*)$", ".+", "(.+)"})
 
@@ -256,8 +257,8 @@ def _haproxy_unused(config: Config[haproxy.Reading]) -> Iterator[Trouble]:
 
 def _tokens(proxy: haproxy.Proxy, without: str = "") -> frozenset[str]:
     """All words of a section, with what stands in parentheses, and before the slash of pool/server."""
-    words = [w.text for s in proxy.statements if s.keyword != without for w in s.words]
-    parts = [part for word in words for part in (word, *re.split(r"[(),%!@{}\[\]\s]+", word))]
+    words = {w.text for s in proxy.statements if s.keyword != without for w in s.words}
+    parts = [part for word in words for part in (word, *_APART.split(word))]
     return frozenset((*parts, *(part.partition("/")[0] for part in parts)))
 
 

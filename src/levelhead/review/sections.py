@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from levelhead.engines.haproxy.picture import Proxy, Reading, ServerLine
+from levelhead.engines.haproxy import picture as haproxy
 from levelhead.model import Origin
 from levelhead.review.base import Config
 
@@ -41,26 +41,26 @@ class Log:
     unknown: bool = False
 
 
-def is_http(proxy: Proxy) -> bool:
+def is_http(proxy: haproxy.Proxy) -> bool:
     """HAProxy's own mode is tcp."""
     return proxy.mode is not None and proxy.mode.value == "http"
 
 
-def is_checked(server: ServerLine) -> bool:
+def is_checked(server: haproxy.ServerLine) -> bool:
     return server.check.enabled or server.agent.enabled or bool(server.track)
 
 
-def in_use(proxy: Proxy) -> tuple[ServerLine, ...]:
+def in_use(proxy: haproxy.Proxy) -> tuple[haproxy.ServerLine, ...]:
     """The servers that take requests while all is well."""
     return () if proxy.disabled else tuple(s for s in proxy.servers if not s.backup and not s.disabled)
 
 
-def lines(config: Config[Reading], proxy: Proxy) -> tuple[Line, ...]:
+def lines(config: Config[haproxy.Reading], proxy: haproxy.Proxy) -> tuple[Line, ...]:
     """The lines in force in a section: first those of the defaults it builds on, then its own."""
     return next((written for at, written in config.view(_written) if at == proxy.origin), ())
 
 
-def _written(reading: Reading) -> Iterator[tuple[Origin, tuple[Line, ...]]]:
+def _written(reading: haproxy.Reading) -> Iterator[tuple[Origin, tuple[Line, ...]]]:
     """The lines of every section; a defaults section comes before those that build on it."""
     done: dict[Origin | None, tuple[Line, ...]] = {}
     for proxy in reading.proxies:
@@ -70,7 +70,7 @@ def _written(reading: Reading) -> Iterator[tuple[Origin, tuple[Line, ...]]]:
         yield proxy.origin, done[proxy.origin]
 
 
-def _own(proxy: Proxy) -> Iterator[Line]:
+def _own(proxy: haproxy.Proxy) -> Iterator[Line]:
     for statement in proxy.statements:
         words = tuple(word.text for word in statement.words)
         if statement.active and words:
@@ -78,7 +78,7 @@ def _own(proxy: Proxy) -> Iterator[Line]:
             yield Line(words[1:] if negated else words, statement.origin, True, negated)
 
 
-def log_line(config: Config[Reading], proxy: Proxy) -> Line | None:
+def log_line(config: Config[haproxy.Reading], proxy: haproxy.Proxy) -> Line | None:
     """The line that says where a section logs to; None where it says nothing, or `no log` does."""
     found: Line | None = None
     has_global = any(words[0].text == "log" for words in config.reading.globals.settings)
@@ -89,7 +89,7 @@ def log_line(config: Config[Reading], proxy: Proxy) -> Line | None:
     return found
 
 
-def log(config: Config[Reading], proxy: Proxy) -> Log | None:
+def log(config: Config[haproxy.Reading], proxy: haproxy.Proxy) -> Log | None:
     """How a section logs its requests; None where it does not."""
     target = log_line(config, proxy)
     if target is None:

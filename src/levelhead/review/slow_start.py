@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from levelhead.engines.envoy import fields
 from levelhead.engines.envoy import picture as envoy
-from levelhead.engines.envoy.fields import View
 from levelhead.engines.haproxy import picture as haproxy
 from levelhead.model import Fleet, LeastRequest, Origin
 from levelhead.review.base import Config, Rule, Trouble
@@ -20,7 +20,6 @@ _WITHOUT_WEIGHTS: Final = ("static-rr", "first")
 _HASHING: Final = ("source", "uri", "url_param", "hdr", "rdp-cookie", "hash")
 # HAProxy looks at a returning server once a second at most.
 _SHORTEST_S: Final = 1.0
-_BLOCKS: Final = (("round_robin_lb_config", envoy.RoundRobin), ("least_request_lb_config", envoy.LeastRequest))
 
 
 def _missing_haproxy(config: Config[haproxy.Reading]) -> Iterator[Trouble]:
@@ -95,10 +94,11 @@ def _why_idle(proxy: haproxy.Proxy, server: haproxy.ServerLine) -> str:
 
 def _idle_envoy(config: Config[envoy.Reading]) -> Iterator[Trouble]:
     nodes = {node.where: node for node in mappings(config.reading.roots)}
+    blocks = (("round_robin_lb_config", envoy.RoundRobin), ("least_request_lb_config", envoy.LeastRequest))
     for cluster in config.reading.clusters:
         policy = cluster.balancing.policy
-        for field, wanted in _BLOCKS if cluster.origin in nodes else ():
-            block = View(nodes[cluster.origin]).within(field).entry("slow_start_config")
+        for field, wanted in blocks if cluster.origin in nodes else ():
+            block = fields.View(nodes[cluster.origin]).within(field).entry("slow_start_config")
             if block is not None and not isinstance(policy, wanted):
                 message = f"slow start is set in {field}, and the policy is another one: it never applies"
                 yield Trouble(block.where, message, cluster.name)

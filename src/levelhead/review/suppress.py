@@ -43,13 +43,16 @@ class Sifted:
 
 
 def sifted(
-    findings: Sequence[Finding], files: Mapping[str, str], language: Language, asked: frozenset[str]
+    findings: Sequence[Finding], files: Mapping[str, str], language: Language, rules: Sequence[Rule]
 ) -> Sifted:
     """The findings of one configuration without those that a comment in it ignores.
 
-    `asked` are the codes of the rules that were asked: only for those can a comment be called unused.
+    `rules` are those that were asked: only for them can a comment be called unused.
     """
     ignores = [ignore for name, text in files.items() for ignore in ignores_of(name, text)]
+    if not ignores:
+        return Sifted(tuple(findings), (), ())
+    asked = frozenset(word.lower() for rule in rules for word in (rule.code, rule.name))
     valid = [ignore for ignore in ignores if ignore.words and ignore.reason]
     by_place: dict[tuple[str, int], list[Ignore]] = {}
     for ignore in valid:

@@ -9,7 +9,6 @@ from typing import Final
 
 from levelhead.engines.envoy import picture as envoy
 from levelhead.engines.haproxy import picture as haproxy
-from levelhead.engines.haproxy.picture import Proxy, Setting
 from levelhead.engines.haproxy.preprocess import Statement
 from levelhead.engines.nginx import picture as nginx
 from levelhead.model import Fleet, Origin
@@ -23,9 +22,9 @@ _WEBSOCKET: Final = re.compile(r"\bupgrade\b.*websocket|websocket.*\bupgrade\b|/
 _WEBSOCKET_NAME: Final = re.compile(r"^wss?($|[-_.\d])|web_?socket|socket[-_.]?io", re.I)
 
 
-def written(reading: haproxy.Reading, proxy: Proxy, *words: str) -> bool:
+def written(reading: haproxy.Reading, proxy: haproxy.Proxy, *words: str) -> bool:
     """Whether a section or the defaults it builds on have a line that begins with these words, whatever it says."""
-    section: Proxy | None = proxy
+    section: haproxy.Proxy | None = proxy
     while section is not None:
         if any(tuple(w.text for w in s.words[: len(words)]) == words for s in section.statements):
             return True
@@ -49,9 +48,9 @@ def _missing(config: Config[haproxy.Reading]) -> Iterator[Trouble]:
         yield Trouble(zero or proxy.origin, said, proxy.name)
 
 
-def _unbounded(reading: haproxy.Reading, proxy: Proxy) -> Iterator[tuple[str, Setting[float] | None]]:
+def _unbounded(reading: haproxy.Reading, proxy: haproxy.Proxy) -> Iterator[tuple[str, haproxy.Setting[float] | None]]:
     times = proxy.timeouts
-    wanted: list[tuple[str, Setting[float] | None]] = []
+    wanted: list[tuple[str, haproxy.Setting[float] | None]] = []
     if proxy.takes_traffic and proxy.binds:
         wanted.append(("client", times.client))
     if proxy.servers:

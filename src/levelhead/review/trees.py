@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levelhead.engines.envoy.syntax import Mapping, Node, Sequence
+from levelhead.engines.envoy import syntax
 
 
-def mappings(roots: tuple[Node, ...]) -> Iterator[Mapping]:
+def mappings(roots: tuple[syntax.Node, ...]) -> Iterator[syntax.Mapping]:
     """Every mapping of the files, in no order that matters."""
-    waiting: list[Node] = list(roots)
+    waiting: list[syntax.Node] = list(roots)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, Mapping):
+        if isinstance(node, syntax.Mapping):
             yield node
             waiting += [entry.value for entry in node.entries]
-        elif isinstance(node, Sequence):
+        elif isinstance(node, syntax.Sequence):
             waiting += node.items

@@ -81,7 +81,10 @@ def run(trees: tuple[Tree, ...], setup: Setup, sections: frozenset[str]) -> tupl
 
 def expanded(words: tuple[Word, ...], variables: Mapping[str, str], origin: Origin, section: str) -> tuple[Word, ...]:
     """The words with the values of their variables; a variable that is not there stays, and its word keeps `parts`."""
-    if not any(word.parts for word in words):
+    for word in words:
+        if word.parts:
+            break
+    else:
         return words
     known = {**variables, ".LINE": str(origin.line), ".FILE": origin.file, ".SECTION": section}
     return tuple(new for word in words for new in (_expand(word, known) if word.parts else (word,)))
@@ -166,7 +169,7 @@ class _Run:
 
     def _note_unknown(self, words: tuple[Word, ...]) -> None:
         for word in words:
-            for name in unknown_variables(word):
+            for name in unknown_variables(word) if word.parts else ():
                 if name not in self.told:
                     self.told.add(name)
                     what = f"the environment variable {name} is not known here; HAProxy would put its value"

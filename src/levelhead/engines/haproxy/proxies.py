@@ -106,27 +106,22 @@ def _heir(kind: Kind, name: str, origin: Origin, base: Proxy | None) -> Proxy:
 
     kept = _TIMEOUTS_OF.get(kind)
     times = {n: handed(getattr(base.timeouts, n)) for n in Timeouts.__slots__ if kept is None or n in kept}
-    found = Proxy(
-        kind, name, origin, heir_of=base.origin, mode=handed(base.mode), disabled=base.disabled,
-        maxconn=handed(base.maxconn), backlog=handed(base.backlog), timeouts=Timeouts(**times),
-        options=tuple(replace(o, defaults=o.defaults or title) for o in base.options),
-        default_backend=replace(base.default_backend,
-        defaults=title) if base.default_backend and kind != "backend" else None,
-        acls=base.acls, rules=base.rules,
-    )  # fmt: skip
-    if kind == "frontend":
-        return found
-    return replace(
-        found, maxconn=None if kind == "backend" else found.maxconn,
-        backlog=None if kind == "backend" else found.backlog,
-        balance=handed(base.balance), hash_type=handed(base.hash_type),
-        hash_balance_factor=handed(base.hash_balance_factor),
-        retries=handed(base.retries), retry_on=handed(base.retry_on), fullconn=handed(base.fullconn),
-        max_keep_alive_queue=handed(base.max_keep_alive_queue), http_reuse=handed(base.http_reuse),
-        cookie=handed(base.cookie), source=handed(base.source), load_server_state=handed(base.load_server_state),
-        default_server=tuple(replace(o, inherited=True) for o in base.default_server),
-        checks=replace(base.checks, defaults=base.checks.defaults or title),
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "heir_of": base.origin, "mode": handed(base.mode), "disabled": base.disabled, "timeouts": Timeouts(**times),
+        "options": tuple(Option(o.name, o.on, o.arguments, o.origin, o.defaults or title) for o in base.options),
+        "acls": base.acls, "rules": base.rules,
+    }  # fmt: skip
+    if kind != "backend":
+        last = base.default_backend
+        given |= {"maxconn": handed(base.maxconn), "backlog": handed(base.backlog),
+                  "default_backend": replace(last, defaults=title) if last else None}  # fmt: skip
+    if kind != "frontend":
+        handing = ("balance", "hash_type", "hash_balance_factor", "retries", "retry_on", "fullconn",
+                   "max_keep_alive_queue", "http_reuse", "cookie", "source", "load_server_state")  # fmt: skip
+        given |= {name: handed(getattr(base, name)) for name in handing}
+        given["default_server"] = tuple(replace(o, inherited=True) for o in base.default_server)
+        given["checks"] = replace(base.checks, defaults=base.checks.defaults or title)
+    return Proxy(kind, name, origin, **given)
 
 
 class _Draft:
@@ -151,9 +146,9 @@ class _Draft:
         self.stick_rules: list[Rule] = []
 
     def done(self) -> Proxy:
+        timeouts = replace(self.start.timeouts, **self.timeouts) if self.timeouts else self.start.timeouts
         return replace(
-            self.start, **self.changes, timeouts=replace(self.start.timeouts, **self.timeouts),
-           
+            self.start, **self.changes, timeouts=timeouts,
             options=tuple(self.options.values()), checks=self.checks, default_server=self.default_server,
             binds=tuple(self.binds), servers=_numbered(self.servers), use_backends=tuple(self.routes),
             use_servers=tuple(self.use_servers), acls=tuple(self.acls), rules=tuple(self.rules),

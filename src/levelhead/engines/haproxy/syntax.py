@@ -144,6 +144,8 @@ def _line(piece: str, end: str, file: str, number: int) -> Line:
     special = _SPECIAL.search(piece)
     if special is None or special.group() == "#":
         origin = Origin(file, number, 1)
+        if not piece or piece[0] == "#":
+            return Line(origin, (), (), piece + end)
         words, gaps, last = [], [], 0
         for match in _PLAIN_WORD.finditer(piece, 0, special.start() if special else len(piece)):
             start = match.start()

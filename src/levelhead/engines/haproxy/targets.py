@@ -89,7 +89,7 @@ def _peer_tables(others: Sequence[Opaque]) -> set[str]:
 
 
 def _with_routes(proxy: Proxy, pools: dict[str, Proxy], wrong: Wrong) -> Proxy:
-    if proxy.kind == "defaults":
+    if proxy.kind == "defaults" or not (proxy.default_backend or proxy.use_backends or proxy.use_servers):
         return proxy
 
     def pool_route(route: Route, what: str) -> Route:
