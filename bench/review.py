@@ -221,8 +221,8 @@ def told(groups: dict[tuple[Language, bool], Tally], clean: Tally) -> None:
         both = [groups[language, contest] for contest in (False, True)]
         files = sum(tally.files for tally in both)
         parts = [sum(getattr(t, part) for t in both) for part in ("reading_s", "judging_s", "predicting_s")]
-        print(f"{TITLES[language]:<8} {files} files, {files / sum(parts[:2]):.0f} read and judged a second on one core, "
-              f"{files / sum(parts):.0f} with the table of predictions: reading "
+        print(f"{TITLES[language]:<8} {files} files, {files / sum(parts[:2]):.0f} read and judged a second "
+              f"on one core, {files / sum(parts):.0f} with the table of predictions: reading "
               f"{parts[0]:.2f} s, rules {parts[1]:.2f} s, predictions {parts[2]:.2f} s")  # fmt: skip
         print(f"         {sum(t.refused for t in both)} are no configuration; errors a file without contest entries: "
               f"{both[0].errors / max(both[0].files, 1):.2f}")  # fmt: skip
