@@ -142,16 +142,23 @@ def _shares_tested(state: Detection, tick: Tick, threshold: Floats) -> Detection
     judged = np.where(expected.adaptive & ~(must > SUSPECT_CHANGE * meant), np.nan, meant)
     share = shares.above(started, tick, judged, expected.by_key, now, threshold)
     must = np.where(expected.adaptive, np.nan, must)
+    # Where weights are as meant, both tests ask the same.
+    same = _equal(judged, must) and started.alike(state.unpredicted)
+    unpredicted = share if same else shares.above(state.unpredicted, tick, must, expected.by_key, now, threshold)
     unsettled = (tick.at_s - state.settled_at) < SETTLE_S
     requests = known_or(tick.requests)
     doubted = share.suspect
     return replace(
         state, share=share,
-        unpredicted=shares.above(state.unpredicted, tick, must, expected.by_key, now, threshold).cleared(unsettled),
+        unpredicted=unpredicted.cleared(unsettled),
         starved=shares.below(state.starved, tick, must, expected.by_key, now, threshold).cleared(unsettled),
         got=np.where(doubted, state.got + requests, 0.0),
         of_all=np.where(doubted, state.of_all + layout.per_row(layout.per_pool(requests)), 0.0),
     )  # fmt: skip
+
+
+def _equal(one: Floats, other: Floats) -> bool:
+    return bool(((np.abs(one - other) < 1e-9) | (np.isnan(one) & np.isnan(other))).all())
 
 
 def _pools_tested(state: Detection, look: _Look, threshold: Floats) -> Detection:

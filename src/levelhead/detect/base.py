@@ -87,6 +87,14 @@ class Track:
     def suspect(self) -> Flags:
         return ~np.isnan(self.since)
 
+    def alike(self, other: Track) -> bool:
+        """Whether the other knows just the same."""
+        return self is other or (
+            np.array_equal(self.score, other.score)
+            and np.array_equal(self.since, other.since, equal_nan=True)
+            and np.array_equal(self.on, other.on)
+        )
+
     def evidence(self) -> Floats:
         """Nats in favour of some alternative, per row."""
         return _mixed(self.score)
