@@ -18,11 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from levelhead.diagnose import CAUSES, told
+from levelhead.diagnose import accounts, told
 from levelhead.diagnose.base import NONE_OF_THESE, Account
 from levelhead.diagnose.calibration import TEMPERATURE
-from levelhead.diagnose.cause import argued
-from levelhead.diagnose.signs import signs
 from levelhead.drills.cases import NOTHING, SPOILERS, Trial, case, pair
 from levelhead.drills.trials import play
 
@@ -62,7 +60,7 @@ class Result:
         return stories[0] if stories else (NOTHING, 1.0)
 
     def stories(self, temperature: float) -> list[tuple[str, float]]:
-        return [(s.cause, s.probability) for s in told(list(self.accounts), temperature)] if self.accounts else []
+        return [(s.cause, s.probability) for s in told(self.accounts, temperature)] if self.accounts else []
 
 
 def main() -> None:
@@ -108,11 +106,10 @@ def _play(work: tuple[str, str, int, float]) -> Result:
     one, two, seed, within = work
     trial: Trial = pair(one, two, seed) if two else case(one, seed)
     played = play(trial, within)
-    accounts: tuple[tuple[str, Account], ...] = ()
+    made: tuple[tuple[str, Account], ...] = ()
     if played.case is not None:
-        found = signs(played.case)
-        accounts = (*((c.name, argued(c, played.case, found)) for c in CAUSES), (NONE_OF_THESE, Account(0.0, ())))
-    return Result(trial.cause, seed, accounts, played.first_s - trial.from_s, played.early)
+        made = accounts(played.case)
+    return Result(trial.cause, seed, made, played.first_s - trial.from_s, played.early)
 
 
 # --- what came of it ---

@@ -73,7 +73,7 @@ from levelhead.simulate import (
 )
 from levelhead.telemetry import Health, Missing, Sample
 
-TICK_S = 0.25
+TICK_S = 0.5
 BEGAN = 1_700_000_000.0
 # What is older than this must not be acted on; a plan must be kept or undone so long after its time at the latest.
 STALE_S, SLACK_S = 2.0, 3.0
@@ -127,7 +127,7 @@ class Chaos:
             for p, rate in zip(fleet.pools, rates, strict=True)
         }
         self.world = World(
-            fleet, {}, users, seed=seed, records_per_s=20.0 * pools, otherwise=ServerModel(4, Lognormal(30.0, 120.0))
+            fleet, {}, users, seed=seed, records_per_s=6.0 * pools, otherwise=ServerModel(4, Lognormal(30.0, 120.0))
         )
         self.revisions: tuple[Revision, ...] = (Revision(1, fleet, "ann", BEGAN, "first"),)
         self.state: State = control.begin((), (), 1)
@@ -136,6 +136,7 @@ class Chaos:
         self.good: tuple[int, ...] = ()
         self.putting: tuple[Put, float, bool] | None = None
         self.reports: tuple[Report, ...] = ()
+        self.truth = self.world.sample()
         self.samples: list[Sample] = []
         self.silent_until = 0.0
         self.orders = 0
@@ -152,29 +153,35 @@ class Chaos:
         )  # fmt: skip
         self.reports = ()
         outcome = control.step(self.state, view)
-        self.judge.look(at_s, self.state, view, outcome, self.world.sample())
+        self.judge.look(at_s, self.state, view, outcome, self.truth)
         self.state = outcome.state
+        interrupted = False
         for effect in outcome.effects:
             match effect:
                 case Put():
                     self.putting = (effect, at_s + self.chance.uniform(0, 2), self.chance.random() < 0.1)
+                    interrupted = self.chance.random() < 0.15
                 case Keep(incident):
                     self.kept[incident.id] = incident
                 case MarkGood(revision):
                     self.good = (*self.good, revision)[-HISTORY:]
                 case _:
                     pass
+        if interrupted:
+            # A change that was on its way may come into force all the same, and nobody waits for its report.
+            self.putting = self.putting if self.chance.random() < 0.5 else None
+            self._die()
 
     def _afflict(self, at_s: float) -> None:
-        """About one fault in five minutes and pool, each for some seconds to some minutes."""
+        """About one fault in two minutes and pool, each for some seconds to some minutes."""
         fleet = self.revisions[-1].fleet
-        if self.chance.random() < len(fleet.pools) * TICK_S / 300:
+        if self.chance.random() < len(fleet.pools) * TICK_S / 120:
             pool = self.chance.choice(fleet.pools)
             server = self.chance.choice(pool.servers).name
             fault, back = self._fault(pool.name, self.chance.choice((server, server, server, None)))
             self.toll.faults += 1
             self.world.inject(fault, at_s)
-            self.world.inject(back, at_s + self.chance.choice((3.0, 20.0, 90.0)))
+            self.world.inject(back, at_s + self.chance.choice((3.0, 20.0, 60.0)))
         if self.chance.random() < TICK_S / 1800:
             self.world.inject(Restart(), at_s)
 
@@ -193,8 +200,8 @@ class Chaos:
 
     def _sample(self, at_s: float) -> Sample | Missing:
         """What arrives of the sample of now: itself, an older one, the last one again, or nothing."""
-        now = self.world.sample()
-        self.samples = [*self.samples[-20:], replace(now, at_s=BEGAN + now.at_s)]
+        self.truth = self.world.sample()
+        self.samples = [*self.samples[-20:], replace(self.truth, at_s=BEGAN + self.truth.at_s)]
         luck = self.chance.random()
         if at_s < self.silent_until or luck < 0.005:
             return Missing(BEGAN + at_s, "it was lost")
@@ -205,10 +212,10 @@ class Chaos:
         return self.samples[-1]
 
     def _order(self, at_s: float) -> tuple[Order, ...]:
-        """Once in a while somebody does something, wise or not."""
-        if self.putting is not None or self.chance.random() > TICK_S / 60:
-            return ()
+        """Once in five minutes and pool somebody does something, wise or not."""
         fleet = self.revisions[-1].fleet
+        if self.putting is not None or self.chance.random() > len(fleet.pools) * TICK_S / 300:
+            return ()
         pool = self.chance.choice(fleet.pools)
         server = self.chance.choice(pool.servers).name
         open_ones = [s.incident.id for _, s in self.state.pools if s.incident is not None]
@@ -304,7 +311,8 @@ class Judge:
 
     def _plan(self, before: State, view: View, put: Put, outcome: Outcome, name: str) -> Iterator[tuple[str, str]]:
         pool = view.fleet.pool(name)
-        if pool is None or pool.mode is not Mode.ACT:
+        approved = any(isinstance(o.wish, Approve) for o in view.orders)
+        if pool is None or not (pool.mode is Mode.ACT or (pool.mode is Mode.ASK and approved)):
             yield "the mode is kept", f"{put.why} in {name}"
         if before.pool(name).doing is not None:
             yield "never two plans at once in a pool", f"{put.why} in {name}"

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from levelhead.control.base import Approve, Order, Put
+from levelhead import control
+from levelhead.control.base import Approve, Order, Put, Reply, View
 from levelhead.drills.base import DependencyFault, Scenario, Traffic
 from levelhead.drills.rehearse import BEGAN, TICK_S, Rehearsing, rehearse
 from levelhead.drills.text import parse_scenario
 from levelhead.incident import Phase
 from levelhead.lab.library import scenarios
+from levelhead.model import SetWeight, apply
+from levelhead.telemetry import Missing, Sample
 
 ALL = {name: parse_scenario(text, name) for name, text in scenarios().items()}
 
@@ -52,18 +55,54 @@ def test_asking_waits_for_a_person() -> None:
 
 
 def test_who_approves_and_why_is_in_the_record() -> None:
+    rehearsal, approve = waiting()
+    rehearsal.orders = (*rehearsal.orders, approve)
+    first = round(rehearsal.world.now_s / TICK_S) + 1
+    for tick in range(first, first + 8):
+        rehearsal.tick(tick * TICK_S)
+
+    (action,) = next(iter(rehearsal.incidents.values())).actions
+    assert action.who == "ann"
+    assert action.because.endswith("; approved: it is ours")
+
+
+def test_a_plan_that_was_drawn_up_against_another_fleet_is_not_carried_out() -> None:
+    rehearsal, approve = waiting()
+    fleet = apply(rehearsal.fleet, (SetWeight("web", "server-4", 90.0),))
+    rehearsal.revisions = (*rehearsal.revisions, replace(rehearsal.revisions[-1], number=3, fleet=fleet))
+
+    outcome = control.step(rehearsal.state, looking(rehearsal, approve, rehearsal.world.sample()))
+
+    assert [e for e in outcome.effects if isinstance(e, Put)] == []
+    assert [e.text for e in outcome.effects if isinstance(e, Reply)] == [
+        "the fleet has changed since this plan was drawn up: approve the next one"
+    ]
+
+
+def test_nothing_is_approved_blindly() -> None:
+    rehearsal, approve = waiting()
+
+    outcome = control.step(rehearsal.state, looking(rehearsal, approve, Missing(BEGAN, "it was lost")))
+
+    assert [e for e in outcome.effects if isinstance(e, Put)] == []
+    assert [e.accepted for e in outcome.effects if isinstance(e, Reply)] == [False]
+
+
+def waiting() -> tuple[Rehearsing, Order]:
+    """A drill in which a plan waits for an approval, and the approval."""
     rehearsal = Rehearsing(ALL["march-10"], "ask", 7)
     ticks = iter(range(1, 400))
     while not asked(rehearsal):
         rehearsal.tick(next(ticks) * TICK_S)
-    incident = next(iter(rehearsal.incidents))
-    rehearsal.orders = (*rehearsal.orders, Order("a", BEGAN, "ann", "it is ours", Approve(incident)))
-    for _ in range(8):
-        rehearsal.tick(next(ticks) * TICK_S)
+    return rehearsal, Order("a", BEGAN, "ann", "it is ours", Approve(next(iter(rehearsal.incidents))))
 
-    (action,) = rehearsal.incidents[incident].actions
-    assert action.who == "ann"
-    assert action.because.endswith("; approved: it is ours")
+
+def looking(rehearsal: Rehearsing, approve: Order, sample: Sample | Missing) -> View:
+    before = rehearsal.state.sample
+    assert before is not None
+    if isinstance(sample, Sample):
+        sample = replace(sample, at_s=before.at_s + TICK_S)
+    return View(at=before.at_s + TICK_S, sample=sample, revisions=rehearsal.revisions, orders=(approve,))
 
 
 def test_an_incident_is_closed_when_the_trouble_is_over() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from levelhead.detect import Detection
-from levelhead.detect.base import Signal
+from levelhead.detect.base import Kind, Signal
 from levelhead.detect.memory import Memory
 from levelhead.incident import Incident
 from levelhead.mitigate.base import Plan
@@ -207,6 +207,8 @@ class PoolState:
     users_harmed: frozenset[str] = frozenset()
     forced: str = ""
     kept_at: float = 0.0
+    explained_at: float = 0.0
+    explained_by: frozenset[tuple[Kind, str]] = frozenset()  # the signals that stood then
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 
 from levelhead import predict
@@ -11,7 +14,7 @@ from levelhead.detect.base import Signal
 from levelhead.detect.memory import Memory, Past, connections, of_pool
 from levelhead.diagnose.base import Case, ShareChange, Shipped
 from levelhead.model import Fleet, Pool, Revision
-from levelhead.telemetry import Health, Standing, Tick, known_or
+from levelhead.telemetry import Flags, Tick, known_or
 
 # A change of configuration is a suspect for so long.
 SUSPECT_S = 300.0
@@ -48,13 +51,11 @@ def case_of(
     total = float(requests.sum())
     seen = np.maximum(np.maximum(requests, now.failures[rows]), 1.0)
     seconds = max(float(now.seconds[i]), 1e-9)
-    failing = frozenset(n for n, h in zip(names, tick.health[rows], strict=True) if h == Health.FAILING)
-    out = (Standing.DRAIN, Standing.MAINT)
-    away = frozenset(
-        n for n, s, w in zip(names, tick.standing[rows], tick.weight[rows], strict=True) if s in out or w == 0
-    )
+    failing = _named(names, tick.failing()[rows])
+    away = _named(names, ~(tick.ready() | tick.unsaid())[rows] | (tick.weight[rows] == 0))
+    mine = tuple(s for s in signals if s.pool == pool.name)
     return Case(
-        pool=pool, at=view.at, servers=names, signals=tuple(s for s in signals if s.pool == pool.name),
+        pool=pool, at=view.at, servers=names, signals=mine,
         intended=predict.intended(pool),
         predicted=predict.predicted_now(tick.weight[rows], tick.ramp[rows], tick.health[rows], tick.standing[rows]),
         observed=requests / total if total >= 1 else np.full(len(names), np.nan),
@@ -66,17 +67,20 @@ def case_of(
         changed=last_share_change(view.revisions, pool.name, view.at), away=away,
         shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
         queued=float(max(known_or(tick.pool.queued)[i], known_or(tick.queued)[rows].sum())),
-        past=_past(memory, pool.name, names),
+        # Only trouble asks for what was before.
+        past=_past(memory, pool.name, names) if mine else None,
     )  # fmt: skip
+
+
+def _named(names: tuple[str, ...], which: Flags) -> frozenset[str]:
+    return frozenset(names[i] for i in np.flatnonzero(which).tolist())
 
 
 def last_share_change(revisions: tuple[Revision, ...], pool: str, at: float) -> ShareChange | None:
     """The newest change within `SUSPECT_S` that gave a server at least `MOVED` more of this pool, if any."""
-    for before, after in zip(reversed(revisions[:-1]), reversed(revisions[1:]), strict=True):
-        if at - after.at > SUSPECT_S:
-            return None
+    for before, after in _changes(revisions, at):
         old, new = before.fleet.pool(pool), after.fleet.pool(pool)
-        if old is None or new is None:
+        if old is None or new is None or old is new:
             continue
         was = {s.name: float(p) for s, p in zip(old.servers, predict.predicted(old), strict=True)}
         gains = [(float(p) - was.get(s.name, 0.0), s.name, float(p))
@@ -89,18 +93,26 @@ def last_share_change(revisions: tuple[Revision, ...], pool: str, at: float) -> 
 
 def last_change(revisions: tuple[Revision, ...], pool: str, at: float) -> Shipped | None:
     """The newest change within `SUSPECT_S` of anything that concerns this pool, if any."""
-    for before, after in zip(reversed(revisions[:-1]), reversed(revisions[1:]), strict=True):
-        if at - after.at > SUSPECT_S:
-            return None
+    for before, after in _changes(revisions, at):
         touched = _touched(before.fleet, after.fleet, pool)
         if touched:
             return Shipped(after.number, after.author, after.at, touched)
     return None
 
 
+def _changes(revisions: tuple[Revision, ...], at: float) -> Iterator[tuple[Revision, Revision]]:
+    """Each revision within `SUSPECT_S`, newest first, and the one before it."""
+    for after, before in pairwise(reversed(revisions)):
+        if at - after.at > SUSPECT_S:
+            return
+        yield before, after
+
+
 def _touched(before: Fleet, after: Fleet, name: str) -> frozenset[str]:
     """Which parts of the pool's configuration differ between two fleets."""
     old, new = before.pool(name), after.pool(name)
+    if old is new and before.listeners is after.listeners:
+        return frozenset()
     if old is None or new is None:
         return frozenset() if old is new else frozenset({"members"})
     was = {s.name: s for s in old.servers}

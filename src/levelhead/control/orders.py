@@ -36,7 +36,9 @@ def ordered(turn: Turn, order: Order, revisions: tuple[Revision, ...], fresh: bo
             return _rolled_back(turn, order, to, revisions, fresh)
         case Revise():
             return _revised(turn, order, order.wish)
-        case Acknowledge() | Note() | Resolve() | Approve():
+        case Approve():
+            return _approved(turn, order, fresh)
+        case Acknowledge() | Note() | Resolve():
             return _about_incident(turn, order)
         case _:
             assert_never(order.wish)
@@ -165,13 +167,25 @@ def _about_incident(turn: Turn, order: Order) -> Turn:
             turn = resolved(turn, text or "resolved by a person", order.who)
             turn = turn.wanting(Tell(turn.incident, "closed", turn.incident.resolution))
             answer = f"{incident.id} resolved by {order.who}"
-        case Approve():
-            plan = turn.state.proposal
-            if plan is None:
-                reason = f"no plan of {incident.id} waits for an approval"
-                return turn.wanting(Reply(order.id, False, reason, (reason,)))
-            turn = acted(turn, plan, order.who, order.why)
-            answer = f"{plan.steps[0].sentence}: on its way"
         case _:
             raise AssertionError(f"not about an incident: {order.wish}")
     return turn.wanting(Keep(turn.incident), Reply(order.id, True, answer))
+
+
+def _approved(turn: Turn, order: Order, fresh: bool) -> Turn:
+    """Carries out the plan that waits, if it still fits: a plan is drawn up against one fleet and one look at it."""
+    plan = turn.state.proposal
+    if plan is None:
+        reason = f"no plan of {turn.incident.id} waits for an approval"
+        return turn.wanting(Reply(order.id, False, reason, (reason,)))
+    against: tuple[str, ...]
+    if not fresh:
+        against = ("telemetry is missing, and nobody can tell what the plan would do: approve it when it is back",)
+    elif plan.steps[0].undo != turn.situation.fleet:
+        against = ("the fleet has changed since this plan was drawn up: approve the next one",)
+    else:
+        against = guard.objections(turn.situation.fleet, plan.steps[0].target, turn.case)
+    if against:
+        return turn.wanting(Reply(order.id, False, against[0], against))
+    turn = acted(turn, plan, order.who, order.why)
+    return turn.wanting(Keep(turn.incident), Reply(order.id, True, f"{plan.steps[0].sentence}: on its way"))

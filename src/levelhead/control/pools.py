@@ -24,6 +24,7 @@ CALM_S = 1.5
 COOLDOWN_S = 5.0
 # What nobody could name for so long is handed to a person.
 PATIENCE_S = 3.0
+AGAIN_S = 1.0
 KEEP_EVERY_S = 1.0
 MEASURED_AFTER_S = 5.0
 
@@ -45,12 +46,14 @@ def pool_turn(turn: Turn) -> tuple[Turn, str]:
         if not trouble:
             return turn, calm_sentence(turn.case)
         turn = _noticed(turn, trouble)
-    before = turn.incident.phase
+    before, doing = turn.incident.phase, turn.state.doing
     turn = _measured(turn)
     turn = _explained(turn, trouble)
     turn = _verified(turn, trouble)
     turn = _calmed(turn, trouble)
-    turn = _mitigated(turn, trouble)
+    if doing is None:
+        # The tick that ends a plan does not begin the next one: do one thing, look again.
+        turn = _mitigated(turn, trouble)
     sentence = _sentence(turn)
     if turn.incident.phase is not before:
         turn = _announced(turn)
@@ -137,13 +140,22 @@ def _symptoms(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
 
 
 def _explained(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
-    """Diagnoses anew while there is trouble, and writes down what is new: signals, the likeliest story, refutations."""
+    """Diagnoses anew while there is trouble, and writes down what is new: signals, the likeliest story, refutations.
+
+    At every tick while the trouble is young, then whenever other signals stand, and once a second.
+    """
     if not trouble:
         return turn
     turn = _symptoms(turn, trouble)
     if turn.state.doing is not None:
         # What is seen while a plan takes effect speaks of the plan; the stories that led to it stand.
         return turn
+    seen = frozenset((s.kind, s.server) for s in turn.case.signals)
+    state = turn.state
+    young = turn.at - turn.incident.clocks.detected < PATIENCE_S
+    if not young and seen == state.explained_by and turn.at - state.explained_at < AGAIN_S:
+        return turn
+    turn = turn.remembering(replace(state, explained_at=turn.at, explained_by=seen))
     stories = diagnose(turn.case)
     top = stories[0]
     certain = top.cause != NONE_OF_THESE and top.probability >= CERTAIN_ENOUGH
@@ -309,7 +321,8 @@ def _calmed(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     if trouble:
         turn = turn.remembering(replace(state, calm_since=None))
         if turn.incident.phase is Phase.MONITORING:
-            turn = turn.writing("symptom", f"trouble is back: {trouble[0].sentence}").moving("worsened")
+            how = "there is still trouble" if state.calm_since is None else "trouble is back"
+            turn = turn.writing("symptom", f"{how}: {trouble[0].sentence}").moving("worsened")
             clocks = replace(turn.incident.clocks, recovered=None)
             turn = turn.having(replace(turn.incident, clocks=clocks))
         return turn

@@ -225,11 +225,11 @@ def of_pool(memory: Memory, pool: str) -> Past:
     """One pool's part; KeyError where it has none."""
     rows, i = memory.layout.rows(pool), memory.layout.pools.index(pool)
     sums = memory.sums[rows]
-    _, pace, _ = _state(memory, memory.sums)
+    pace = sums[:, 4] / np.maximum(sums[:, 0], 1.0)
     return Past(
         gap_at=memory.gap_at, requests=sums[:, 0], refused_by=sums[:, 1], broken=sums[:, 2], answered=sums[:, 3],
         records=sums[:, 5], late=sums[:, 6],
-        pace_now_s=pace[rows], **{name: getattr(memory, name)[rows] for name in (*_TIMES, "turns")},
+        pace_now_s=pace, **{name: getattr(memory, name)[rows] for name in (*_TIMES, "turns")},
         attempts=float(memory.attempts[i]), arrived=float(memory.arrived[i]), refused=float(memory.refused[i]),
         queued=float(memory.queued[i]), in_flight=float(memory.in_flight[i]), seconds=float(memory.spent_s[i]),
         clients=_clients(memory, pool),

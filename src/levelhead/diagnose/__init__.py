@@ -55,13 +55,15 @@ CERTAIN_ENOUGH = 0.6
 
 def diagnose(case: Case) -> tuple[Story, ...]:
     """All causes as stories, normalised together with "none of these", which stays even when it is unlikely."""
-    found = signs(case)
-    accounts = [(cause.name, argued(cause, case, found)) for cause in CAUSES]
-    accounts.append((NONE_OF_THESE, Account(0.0, ())))
-    return told(accounts, TEMPERATURE)
+    return told(accounts(case), TEMPERATURE)
 
 
-def told(accounts: list[tuple[str, Account]], temperature: float) -> tuple[Story, ...]:
+def accounts(case: Case) -> tuple[tuple[str, Account], ...]:
+    """What every cause makes of the case, "none of these" last."""
+    return (*argued(CAUSES, case, signs(case)), (NONE_OF_THESE, Account(0.0, ())))
+
+
+def told(accounts: tuple[tuple[str, Account], ...], temperature: float) -> tuple[Story, ...]:
     """Accounts as stories, likeliest first: probabilities proportional to exp(nats / temperature)."""
     logs = [(account.prior + sum(clue.nats for clue in account.clues)) / temperature for _, account in accounts]
     top = max(logs)

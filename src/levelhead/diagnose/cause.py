@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from levelhead.diagnose.base import Account, Case, Clue
+from levelhead.diagnose.base import Account, Answer, Case, Clue
 from levelhead.diagnose.measures import Servers
 from levelhead.diagnose.signs import Signs, answers
 
@@ -27,9 +27,14 @@ class Cause:
     prior: float = -3.0
 
 
-def argued(cause: Cause, case: Case, signs: Signs) -> Account:
-    """The cause's account of this case: one clue for each question that its table asks and the case answers."""
+def argued(causes: Iterable[Cause], case: Case, signs: Signs) -> tuple[tuple[str, Account], ...]:
+    """Each cause's name and its account of this case."""
     found = answers(signs)
+    return tuple((cause.name, _account(cause, case, signs, found)) for cause in causes)
+
+
+def _account(cause: Cause, case: Case, signs: Signs, found: Mapping[str, Answer]) -> Account:
+    """One clue for each question that the cause's table asks and the case answers."""
     clues = []
     for question, nats in cause.table.items():
         answer = found[question]

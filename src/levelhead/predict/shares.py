@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, assert_never
 
 import numpy as np
@@ -139,8 +140,16 @@ def _random(pool: Pool, group: Group, evened: bool) -> Floats:
 
 
 def _placed(pool: Pool, group: Group) -> Floats:
-    placed = placement.place(pool, group.members, group.weights)
-    return _normalised(group.weights) if placed is None else placement.shares(placed, len(pool.servers))
+    parts = _parts(pool, group.members, tuple(group.weights.tolist()))
+    return _normalised(group.weights) if not parts else np.asarray(parts)
+
+
+# The same few pools are asked about several times a second, and a ring of a thousand points is slow to build.
+@lru_cache(maxsize=256)
+def _parts(pool: Pool, members: tuple[int, ...], weights: tuple[float, ...]) -> tuple[float, ...]:
+    """What each server has of all keys; nothing where servers are not placed."""
+    placed = placement.place(pool, members, np.asarray(weights))
+    return () if placed is None else tuple(placement.shares(placed, len(pool.servers)).tolist())
 
 
 def _bounded(placed: Floats, plain: Floats, bound: float) -> Floats:
