@@ -1,9 +1,9 @@
-"""Asks an HAProxy binary which words it knows, and writes them down as a module of the reader.
+"""Asks HAProxy binaries which words they know, and writes them down as a module of the reader.
 
-Run `python bench/haproxy_keywords.py /usr/sbin/haproxy` once per version. Half of the words are in the list that
-`haproxy -dKcfg` prints. The older half is compiled in as plain comparisons and listed nowhere, so every candidate (the
-strings in the binary, and the words of `EXTRA`, which compilers hide from them) stands alone on a line of its section,
-and what HAProxy does not call unknown, it knows.
+Run `python bench/haproxy_keywords.py haproxy-2.6 haproxy-2.8`, with one binary of each version. Half of the words are
+in the list that `haproxy -dKcfg` prints. The older half is compiled in as plain comparisons and listed nowhere, so
+every candidate (the strings in the binary, and the words of `EXTRA`, which compilers hide from them) stands alone on a
+line of its section, and what HAProxy does not call unknown, it knows.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+# HAProxy reads defaults, frontend, backend and listen with one function: what it knows in one it knows in all.
 SECTIONS: Final = [
-    "global", "defaults", "frontend", "backend", "listen", "userlist", "peers", "mailers", "resolvers", "cache",
-    "program", "http-errors", "ring", "log-forward", "fcgi-app",
+    "global", "listen", "userlist", "peers", "mailers", "resolvers", "cache", "program", "http-errors", "ring",
+    "log-forward", "fcgi-app",
 ]  # fmt: skip
-# "quiet" silences the answers to all that follows; "namespace_list" opens a section, as SECTIONS do.
-KEPT_OUT: Final = frozenset(["quiet", "default", "no", "debug", "namespace_list", *SECTIONS])
+# "quiet" silences the answers to all that follows; "namespace_list" opens a section, as the last ones do.
+KEPT_OUT: Final = frozenset(
+    ["quiet", "default", "no", "debug", "namespace_list", "defaults", "frontend", "backend", *SECTIONS]
+)
 PER_FILE: Final = 45  # HAProxy gives up on a file after 50 fatal errors
 PER_RUN: Final = 400
 EXTRA: Final = [
@@ -57,21 +60,19 @@ EXTRA: Final = [
 ]  # fmt: skip
 UNKNOWN: Final = re.compile(r"unknown (keyword|statement|option)")
 REMOVED: Final = re.compile(r"not supported any|no longer supported|is now ignored|has been removed")
-FAMILIES: Final = {"option": ("listen",)}  # the second word of these is asked for too, in this section
+HERE: Final = Path(__file__).parents[1] / "src/levelhead/engines/haproxy/keywords_known.py"
+
+Words = dict[str, list[str]]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("binary", type=Path)
-    parser.add_argument("--into", type=Path, help="default: the reader's keywords_X_Y.py")
+    parser.add_argument("binary", type=Path, nargs="+", help="one of each version, the oldest first")
+    parser.add_argument("--into", type=Path, default=HERE, help="default: the reader's module")
     options = parser.parse_args()
-    version = version_of(options.binary)
-    text = module(options.binary, version)
-    into = options.into or (
-        Path(__file__).parents[1] / f"src/levelhead/engines/haproxy/keywords_{version.replace('.', '_')}.py"
-    )
-    into.write_text(text)
-    print(f"{into}: {text.count(chr(10))} lines", file=sys.stderr)
+    text = module({version_of(binary): binary for binary in options.binary})
+    options.into.write_text(text)
+    print(f"{options.into}: {text.count(chr(10))} lines", file=sys.stderr)
     return 0
 
 
@@ -130,9 +131,9 @@ def _unknown(binary: Path, header: str, files: list[list[str]]) -> set[tuple[int
         return {(int(m[1]), int(m[2]) - 2) for m in places if UNKNOWN.search(m[3])}
 
 
-def registered(binary: Path) -> dict[str, list[str]]:
+def registered(binary: Path) -> Words:
     """What `-dKcfg` prints, by kind: bind, server, options, and one list per rule set."""
-    kinds: dict[str, list[str]] = {}
+    kinds: Words = {}
     for line in _dump(binary).splitlines():
         words = line.split()
         match words:
@@ -157,32 +158,38 @@ def _with_count(words: list[str]) -> str:
     return f"{words[0]}:{count}"
 
 
-def module(binary: Path, version: str) -> str:
-    words = candidates(binary)
-    parts = [
-        f'"""The words that HAProxy {version} knows. Written by bench/haproxy_keywords.py; do not edit."""\n\n'
+def module(binaries: dict[str, Path]) -> str:
+    by_section = {version: sections(binary) for version, binary in binaries.items()}
+    removed = {
+        version: {s: _removed(binary, s, by_section[version][s]) for s in ("global", "listen")}
+        for version, binary in binaries.items()
+    }
+    listed = {version: registered(binary) for version, binary in binaries.items()}
+    return (
+        f'"""The words that HAProxy {" and ".join(binaries)} know; `@2.6` ends one that only 2.6 knows.\n\n'
+        'Written by bench/haproxy_keywords.py; do not edit.\n"""\n\n'
         "from __future__ import annotations\n\nfrom typing import Final\n\n"
-        f'VERSION: Final = "{version}"\n\n# section: words that may begin a line of it\n',
-    ]
-    by_section: dict[str, list[str]] = {}
-    for section in SECTIONS:
-        by_section[section] = _words_of(binary, section, "", words)
-    by_section["global"] = sorted({*by_section["global"], "quiet", "debug"})
-    for family, sections in FAMILIES.items():
-        for section in sections:
-            by_section[f"{family} in {section}"] = _words_of(binary, section, f"{family} ", words)
-    parts.append(_table("SECTIONS", by_section))
-    parts.append("\n# section: words that HAProxy only knows to say that it no longer does\n")
-    parts.append(_table("REMOVED", {s: _removed(binary, s, by_section[s]) for s in ("global", "listen")}))
-    parts.append("\n# where: word:how many arguments, or option:which sides, or action (a * ends a prefix)\n")
-    parts.append(_table("REGISTERED", registered(binary)))
-    return "".join(parts)
+        "# section: words that may begin a line of it; listen stands for every section with a proxy\n"
+        f"{_table('SECTIONS', by_section)}\n"
+        "# section: words that HAProxy only knows to say that it no longer does\n"
+        f"{_table('REMOVED', removed)}\n"
+        "# where: word:how many arguments, or option:which sides, or action (a * ends a prefix)\n"
+        f"{_table('REGISTERED', listed)}"
+    )
+
+
+def sections(binary: Path) -> Words:
+    """The words that may begin a line, by section, and the second words of `option`."""
+    words = candidates(binary)
+    found = {section: _words_of(binary, section, "", words) for section in SECTIONS}
+    found["global"] = sorted({*found["global"], "quiet", "debug"})
+    return {**found, "option in listen": _words_of(binary, "listen", "option ", words)}
 
 
 def _words_of(binary: Path, section: str, family: str, words: list[str]) -> list[str]:
     """Each word that HAProxy seems to know is asked for once more alone, and each likely one with arguments too: some
     are only known with them, and then what HAProxy says of one line can be taken for the next."""
-    header = section if section in ("global", "defaults") else f"{section} x{{n}}"
+    header = section if section == "global" else f"{section} x{{n}}"
     # HAProxy gives up at the first word of a log-forward that it does not know: only the likely ones are tried there.
     tried = [family + word for word in (words if section != "log-forward" else [])]
     found = {line for line in known(binary, header, tried) if _alone(binary, header, line)}
@@ -211,13 +218,23 @@ def _removed(binary: Path, section: str, words: list[str]) -> list[str]:
     return found
 
 
-def _table(name: str, rows: dict[str, list[str]]) -> str:
+def _table(name: str, versions: dict[str, Words]) -> str:
     lines = [f"{name}: Final = {{\n"]
-    for key, words in rows.items():
-        lines.append(f'    "{key}": (\n')
-        lines.extend(f'        "{part} "\n' for part in _wrapped(words))
-        lines.append("    ),\n")
+    for where in dict.fromkeys(where for rows in versions.values() for where in rows):
+        words = _marked({version: rows.get(where, []) for version, rows in versions.items()})
+        match [f'"{part} "' for part in _wrapped(words)]:
+            case [one]:
+                lines.append(f'    "{where}": {one},\n')
+            case several:
+                lines += [f'    "{where}": (\n', *(f"        {part}\n" for part in several), "    ),\n"]
     return "".join([*lines, "}\n"])
+
+
+def _marked(versions: Words) -> list[str]:
+    """The words of all versions in one list; one that not all know ends with the version that does."""
+    shared = set.intersection(*(set(words) for words in versions.values()))
+    alone = {f"{word}@{version}" for version, words in versions.items() for word in words if word not in shared}
+    return sorted(shared | alone)
 
 
 def _wrapped(words: Iterable[str]) -> list[str]:

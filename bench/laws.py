@@ -1,8 +1,8 @@
 """Simulated hours of random faults, and whether a law of mitigation was broken. Exit 1 if one was.
 
-    .venv/bin/python bench/laws.py [--pool-hours 2000] [--pools 20] [--seed 1]
+    .venv/bin/python bench/laws.py [--pool-hours 2000] [--pools 40] [--seed 1]
 
-One run is one world-hour of so many pools; runs are spread over the cores.
+One run is a quarter of an hour of so many pools; runs are spread over the cores.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.laws import Toll, run
 
+RUN_H = 0.25
 
-def hour(job: tuple[int, int, float]) -> tuple[int, Toll]:
+
+def played(job: tuple[int, int, float]) -> tuple[int, Toll]:
     return job[0], run(*job)
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pool-hours", type=float, default=2000.0)
-    options.add_argument("--pools", type=int, default=20)
+    options.add_argument("--pools", type=int, default=40)
     options.add_argument("--seed", type=int, default=1, help="the first of as many as there are runs")
     options.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     chosen = options.parse_args()
-    runs = max(round(chosen.pool_hours / chosen.pools), 1)
+    runs = max(round(chosen.pool_hours / chosen.pools / RUN_H), 1)
     each = chosen.pool_hours / chosen.pools / runs
     jobs = [(chosen.seed + n, chosen.pools, each) for n in range(runs)]
     began, whole, failing = time.monotonic(), Toll(), list[int]()
     with ProcessPoolExecutor(chosen.cores) as workers:
-        for seed, toll in workers.map(hour, jobs):
+        for seed, toll in workers.map(played, jobs):
             for name in ("pool_hours", "faults", "plans", "undone", "refused", "deaths"):
                 setattr(whole, name, getattr(whole, name) + getattr(toll, name))
             whole.broken += toll.broken

@@ -71,7 +71,7 @@ from levelhead.simulate import (
     UserModel,
     World,
 )
-from levelhead.telemetry import Health, Missing, Sample
+from levelhead.telemetry import NO_RECORDS, Health, Missing, Records, Sample
 
 TICK_S = 0.5
 BEGAN = 1_700_000_000.0
@@ -120,7 +120,7 @@ class Chaos:
     def __init__(self, seed: int, pools: int) -> None:
         self.chance = Random(seed)
         self.toll = Toll()
-        rates = [self.chance.choice((3.0, 8.0, 15.0)) for _ in range(pools)]
+        rates = [self.chance.choice((2.0, 5.0, 10.0)) for _ in range(pools)]
         fleet = _fleet(self.chance, rates)
         users = {
             p.name: UserModel(rps=rate, count=self.chance.choice((20, 200)), exponent=0.6, tenants=50)
@@ -148,7 +148,7 @@ class Chaos:
         if self.chance.random() < 0.0003:
             self._die()
         view = View(
-            at=BEGAN + at_s, sample=self._sample(at_s), revisions=self.revisions, records=self.world.records(),
+            at=BEGAN + at_s, sample=self._sample(at_s), revisions=self.revisions, records=self._records(at_s),
             orders=self._order(at_s), reports=self.reports, busy=self.putting is not None,
         )  # fmt: skip
         self.reports = ()
@@ -173,9 +173,9 @@ class Chaos:
             self._die()
 
     def _afflict(self, at_s: float) -> None:
-        """About one fault in two minutes and pool, each for some seconds to some minutes."""
+        """About one fault in four minutes and pool, each for some seconds to some minutes."""
         fleet = self.revisions[-1].fleet
-        if self.chance.random() < len(fleet.pools) * TICK_S / 120:
+        if self.chance.random() < len(fleet.pools) * TICK_S / 240:
             pool = self.chance.choice(fleet.pools)
             server = self.chance.choice(pool.servers).name
             fault, back = self._fault(pool.name, self.chance.choice((server, server, server, None)))
@@ -211,10 +211,13 @@ class Chaos:
             return self.samples[-min(self.chance.randint(2, 20), len(self.samples))]
         return self.samples[-1]
 
+    def _records(self, at_s: float) -> Records:
+        return self.world.records() if at_s % 2.0 < TICK_S else NO_RECORDS
+
     def _order(self, at_s: float) -> tuple[Order, ...]:
-        """Once in five minutes and pool somebody does something, wise or not."""
+        """Once in ten minutes and pool somebody does something, wise or not."""
         fleet = self.revisions[-1].fleet
-        if self.putting is not None or self.chance.random() > len(fleet.pools) * TICK_S / 300:
+        if self.putting is not None or self.chance.random() > len(fleet.pools) * TICK_S / 600:
             return ()
         pool = self.chance.choice(fleet.pools)
         server = self.chance.choice(pool.servers).name
@@ -379,7 +382,7 @@ def _outcome_at(outcome: Outcome) -> float:
 def _fleet(chance: Random, rates: list[float]) -> Fleet:
     made = []
     for i, rate in enumerate(rates):
-        count = chance.randint(2, 8)
+        count = chance.randint(2, 6)
         capacity = chance.choice((None, None, 1.6 * rate / count))
         servers = tuple(
             Server(f"p{i}s{j}", "127.0.0.1", 3001 + 10 * i + j, capacity=capacity) for j in range(count)

@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 
 from levelhead.cli import main
 from levelhead.control.base import Acknowledge, Alter, Approve, Note, Resolve, Revise, RollBack
+from levelhead.diagnose.base import Story
 from levelhead.errors import EngineError
-from levelhead.incident import Incident, Phase
+from levelhead.incident import Entry, Incident, Phase
 from levelhead.model import Admin, SetAdmin, SetWeight
 from levelhead.store import IncidentSummary, Store
 from tests.paper_plane import INCIDENT, NINE, PaperPlane, served
@@ -157,6 +158,20 @@ def test_colours_are_there_for_terminals_and_gone_under_no_color(
     assert coloured.search(run("status").out)
     monkeypatch.setenv("NO_COLOR", "1")
     assert not coloured.search(run("status").out)
+
+
+def test_causes_ruled_out_are_told_in_short_with_the_command_that_says_why(run: Run, plane: PaperPlane) -> None:
+    many = tuple(Story(cause, 0.0, (), (f"no sign of {cause}",)) for cause in ("bad-deploy", "server-down"))
+    lines = [Entry(NINE + 1.0, "refuted", "levelhead", f"{s.cause} ruled out: {s.contra[0]}") for s in many]
+    refuted = (*INCIDENT.refuted, *many)
+    plane.records["INC-1"] = replace(INCIDENT, refuted=refuted, entries=(*INCIDENT.entries, *lines))
+    told = run("incident", "show", "INC-1").out
+
+    assert re.search(r"^not +traffic-surge: no surge", told, re.M)
+    assert re.search(r"^not +2 other causes; why: levelhead incident postmortem INC-1$", told, re.M)
+    assert "2 other causes ruled out (the postmortem says why)" in told
+    assert "bad-deploy" not in told
+    assert "no sign of bad-deploy" in run("incident", "postmortem", "INC-1").out
 
 
 def test_what_people_wrote_cannot_steer_the_terminal(run: Run, plane: PaperPlane) -> None:

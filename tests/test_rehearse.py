@@ -142,6 +142,14 @@ def test_a_surge_that_is_borne_sees_no_action() -> None:
     assert any("against a forecast of" in sentence for _, sentence in rehearsal.sentences)
 
 
+def test_what_levelhead_took_out_is_not_taken_for_forgotten() -> None:
+    busy = ALL["slow-server"].users.model_copy(update={"rps": 360.0})
+    rehearsal = rehearse(ALL["slow-server"].model_copy(update={"users": busy, "duration_s": 60.0}), mode="act")
+
+    assert [put.why.partition(":")[0] for put in rehearsal.puts] == ["drain"]
+    assert {i.cause for i in rehearsal.incidents} == {"slow-server-gray-failure"}
+
+
 def replace_events(name: str, factor: float) -> tuple[object, ...]:
     first = ALL[name].events[0]
     assert first.traffic is not None

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from levelhead import model
 from levelhead.engines.haproxy.expressible import WRITTEN
 from levelhead.errors import ConfigError
+from levelhead.nodes import MAX_NODES, Mapping, Scalar, Sequence
 from levelhead.settings import MAX_BYTES, Secret, Settings, Target, dump, from_flags, json_schema, load, parse, table
 from levelhead.settings.build import weights_by_intent
-from levelhead.settings.nodes import MAX_DEPTH, MAX_NODES, Mapping, Scalar, Sequence, compose, plain
+from levelhead.settings.nodes import MAX_DEPTH, compose, plain
 
 GOLDEN = Path(__file__).parent / "settings"
 
@@ -362,9 +363,7 @@ CHECKS = st.builds(
 TIMEOUTS = st.builds(
     model.Timeouts, connect_s=SECONDS, server_s=SECONDS, client_s=SECONDS, queue_s=SECONDS, keep_alive_s=SECONDS
 )
-SECRETS = st.one_of(
-    st.builds(Secret, value=TEXTS), st.builds(Secret, env=TEXTS), st.builds(Secret, file=TEXTS)
-)
+SECRETS = st.one_of(st.builds(Secret, value=TEXTS), st.builds(Secret, env=TEXTS), st.builds(Secret, file=TEXTS))
 URLS = st.one_of(
     st.builds(Secret, value=PATHS.map(lambda path: f"https://hooks.example{path}")),
     st.builds(Secret, env=TEXTS),
@@ -505,4 +504,4 @@ def test_nodes_know_their_place() -> None:
     assert isinstance(items, Sequence)
     inner = items.items[0]
     assert isinstance(inner, Mapping)
-    assert inner.entries["b"].value == Scalar("c", where("f", 2, 8))
+    assert inner.entries["b"].value == Scalar("c", where("f", 2, 8), plain=True)

@@ -3,6 +3,7 @@
     errors.py        every exception raised on purpose, as one tree
     model.py         Fleet > Listener, Pool > Server; Change; apply(fleet, changes)
     telemetry.py     Sample, Tick: columns over all pools at once; "unknown" is a value
+    nodes.py         YAML text to a tree of nodes that know their place, for the languages we read
     predict/         shares, survivors, kept_s: what this configuration, in this state, must do to traffic
     simulate/        a seeded world with the same policies and faults, request by request
     detect/          detect(...) -> signals: sequential tests with a false-alarm budget

@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal
+from itertools import groupby
+from typing import Final, Literal
 
 from levelhead.diagnose.base import Story
 
@@ -108,7 +110,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """The whole record. `stories` are the latest ones; `misleading` are those that were suspected and ruled out."""
+    """The whole record. `stories` are the latest ones; `refuted` are those that were looked at and ruled out."""
 
     id: str
     pool: str
@@ -145,3 +147,38 @@ def may(incident: Incident, move: Move) -> bool:
 def written(incident: Incident, at: float, kind: EntryKind, text: str, who: str = "levelhead") -> Incident:
     """The incident with one more line in its timeline."""
     return replace(incident, entries=(*incident.entries, Entry(at, kind, who, text)))
+
+
+# What people blame first when users suffer: that it was something else is worth a line.
+FIRST_BLAMED: Final = "traffic-surge"
+# A story that is ruled out and less likely than this is one of many.
+REMOTE: Final = 0.01
+
+
+def cause_of(entry: Entry) -> str:
+    """The cause that a story's or a refutation's line begins with."""
+    return entry.text.split(" ", 1)[0].rstrip(":")
+
+
+def remote(incident: Incident, notable: Iterable[str] = ()) -> frozenset[str]:
+    """Causes that were ruled out and were never likely, nor blamed, nor `notable`: a reader is told how many."""
+    told = {cause_of(entry) for entry in incident.entries if entry.kind == "story"}
+    unlikely = {story.cause for story in incident.refuted if story.probability < REMOTE}
+    return frozenset(unlikely - told - {FIRST_BLAMED, *notable})
+
+
+def folded(entries: Iterable[Entry], causes: frozenset[str], where: str) -> tuple[Entry, ...]:
+    """The timeline for a reader: of refutations in a row those of `causes` are one line, the rest stands as it is.
+
+    `where` says where the reasons are to be found.
+    """
+    shown: list[Entry] = []
+    for refuted, row in groupby(entries, key=lambda entry: entry.kind == "refuted"):
+        lines = list(row)
+        others = [entry for entry in lines if refuted and cause_of(entry) in causes]
+        if len(others) < 2:
+            shown += lines
+            continue
+        shown += [entry for entry in lines if entry not in others]
+        shown.append(replace(others[-1], text=f"{len(others)} other causes ruled out ({where})"))
+    return tuple(shown)

@@ -16,7 +16,7 @@ from functools import partial
 from levelhead.diagnose import CERTAIN_ENOUGH, title
 from levelhead.diagnose.base import NONE_OF_THESE, Story
 from levelhead.diagnose.lessons import LESSONS, Lesson
-from levelhead.incident import Action, Entry, EntryKind, Incident
+from levelhead.incident import Action, EntryKind, Incident, cause_of, folded, remote
 from levelhead.model import Slo
 
 
@@ -83,7 +83,8 @@ class _Page:
 
     def timeline(self) -> list[str]:
         lines = ["## Timeline", ""]
-        told = [e for e in self.incident.entries if e.kind != "notice"]
+        entries = (e for e in self.incident.entries if e.kind != "notice")
+        told = folded(entries, remote(self.incident), "see Misleading Paths")
         if not told:
             return [*lines, "The record holds no entries."]
         day = ""
@@ -99,7 +100,7 @@ class _Page:
     def misleading(self) -> list[str]:
         lines = ["## Misleading Paths", ""]
         i = self.incident
-        first = [e for e in i.entries if e.kind == "story" and _cause_of(e) not in ("", i.cause)]
+        first = [e for e in i.entries if e.kind == "story" and cause_of(e) not in ("", i.cause)]
         undone = [a for a in i.actions if a.undone_at is not None]
         if not (i.refuted or first or undone):
             return [*lines, "None: no other story was ruled out on the way, and nothing that was done was undone."]
@@ -107,11 +108,16 @@ class _Page:
         for action in undone:
             did = f"{_who(action.who)} did what did not help: {_plain(action.what)}"
             lines.append(f"- At {self._clock(action.at)} {did}. It was undone at {self._clock(action.undone_at)}.")
-        for story in i.refuted:
-            name = f"**{_plain(story.cause)}** ({_lower(title(story.cause))})"
-            lines.append(f"- {name} was ruled out{self._ruled_out(story)}:")
+        few, many = self._by_likelihood()
+        for story in few:
+            lines.append(f"- {self._refutation(story)}:")
             lines += [f"  - against it: {_plain(clue)}" for clue in story.contra] or ["  - why is not in the record"]
             lines += [f"  - for it: {_plain(clue)}" for clue in story.pro]
+        if many:
+            lines += ["", f"{len(many)} other causes were looked at and never likely:", ""]
+        for story in many:
+            pro = f" (for it: {_plain('; '.join(story.pro))})" if story.pro else ""
+            lines.append(f"- {self._refutation(story)}: {_plain('; '.join(story.contra))}{pro}")
         return lines
 
     def cause_and_resolution(self) -> list[str]:
@@ -230,9 +236,17 @@ class _Page:
             return "No requests were counted."
         return f"{_count(requests, 'request')} arrived in all; how many came before the detection is not in the record."
 
-    def _ruled_out(self, story: Story) -> str:
-        when = next((e.at for e in self.incident.entries if e.kind == "refuted" and _cause_of(e) == story.cause), None)
-        return "" if when is None else f" at {self._clock(when)}"
+    def _by_likelihood(self) -> tuple[list[Story], list[Story]]:
+        """The refuted stories that misled or might have, and those that nobody would have believed."""
+        i, unlikely = self.incident, remote(self.incident)
+        if len(unlikely) < 2:
+            return list(i.refuted), []
+        return [s for s in i.refuted if s.cause not in unlikely], [s for s in i.refuted if s.cause in unlikely]
+
+    def _refutation(self, story: Story) -> str:
+        when = next((e.at for e in self.incident.entries if e.kind == "refuted" and cause_of(e) == story.cause), None)
+        at = "" if when is None else f" at {self._clock(when)}"
+        return f"**{_plain(story.cause)}** ({_lower(title(story.cause))}) was ruled out{at}"
 
     def _action(self, action: Action) -> Iterator[str]:
         yield f"- **{self._clock(action.at)}** {_who(action.who)}: {_plain(action.what)}"
@@ -435,11 +449,6 @@ def _revision(incident: Incident) -> str:
     told = [*(clue for story in incident.stories[:1] for clue in story.pro), *changes]
     found = next((m for text in told if (m := re.search(r"\brevision ([0-9]{1,9})\b", text))), None)
     return found[0] if found else ""
-
-
-def _cause_of(entry: Entry) -> str:
-    """The cause that a story's or a refutation's line begins with."""
-    return entry.text.split(" ", 1)[0].rstrip(":")
 
 
 def _latest(incident: Incident) -> float:

@@ -36,7 +36,7 @@ def command(call: Call, no_guard: bool, seed: int | None, postmortems: Path) -> 
     """
     scenario = parse_scenario(scenarios()[NAME], NAME)
     talk(f"{scenario.title}: four servers, {scenario.users.count} users, a minute. Ctrl-C ends it at any time.")
-    with View("Levelhead demo") as view:
+    with View("Levelhead demo", scenario.expect.refuted, reasons="the postmortem says why") as view:
         stage = Stage(scenario, mode="shadow" if no_guard else "act", seed=seed, look=view.show)
         performance = to_its_end(stage.perform())
     written = _written(performance, postmortems)

@@ -73,7 +73,7 @@ def run(ctx: click.Context, drill: str, engine: str, mode: str, seed: int | None
             told = rehearse(scenario, mode=as_mode, seed=seed, recorder=recorder).record
         else:
             talk(f"{scenario.title}: {scenario.duration_s:g} s on a real HAProxy; Ctrl-C ends it.")
-            with View(scenario.name) as view:
+            with View(scenario.name, scenario.expect.refuted, reasons="--json says why") as view:
                 stage = Stage(scenario, mode=as_mode, seed=seed, look=view.show, recorder=recorder)
                 told = to_its_end(stage.perform()).record
     if call.json:

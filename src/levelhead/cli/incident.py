@@ -12,7 +12,7 @@ from levelhead.cli.base import Call, options, talk
 from levelhead.cli.ordering import plane, sent, why_option, written
 from levelhead.cli.reading import at_incident, reading
 from levelhead.errors import UsageError
-from levelhead.incident import Incident
+from levelhead.incident import REMOTE, Incident, folded, remote
 from levelhead.web.orders import IncidentOrder, NoteOrder, Ordered, ResolveOrder
 
 
@@ -130,24 +130,28 @@ def _drawn(incident: Incident, out: Console) -> None:
     out.print(screen.line(f"state    {incident.phase.value}; {_acknowledged(incident)}"))
     out.print(screen.line(f"began    {screen.clock(incident.clocks.fault)}; {_spans(incident)}"))
     out.print(screen.line(f"harm     {_harm(incident)}"))
-    for story in incident.stories[:3]:
+    for story in (*incident.stories[:1], *(s for s in incident.stories[1:3] if s.probability >= REMOTE)):
         evidence = f": {story.pro[0]}" if story.pro else ""
         out.print(screen.line(f"story    {story.cause} {story.probability:.0%}{evidence}"))
+    unlikely, pages = remote(incident), f"levelhead incident postmortem {incident.id}"
     for story in incident.refuted:
-        out.print(screen.line(f"not      {story.cause}{f': {story.contra[0]}' if story.contra else ''}", "dim"))
+        if story.cause not in unlikely or len(unlikely) < 2:
+            out.print(screen.line(f"not      {story.cause}{f': {story.contra[0]}' if story.contra else ''}", "dim"))
+    if len(unlikely) > 1:
+        out.print(screen.line(f"not      {len(unlikely)} other causes; why: {pages}", "dim"))
     out.print()
     table = screen.table("time", "who", "what")
-    for entry in incident.entries:
+    for entry in folded(incident.entries, unlikely, "the postmortem says why"):
         time = screen.clock(entry.at).split(" ")
         table.add_row(time[1] if len(time) > 1 else "-", screen.line(entry.who), screen.line(entry.text))
     out.print(table)
     out.print()
     if incident.resolution:
         out.print(screen.line(f"resolved: {incident.resolution}"))
-    steps = f"levelhead incident postmortem {incident.id}"
+    steps = pages
     if incident.open:
         verb = "resolve" if incident.acknowledged_by else "ack"
-        steps = f"levelhead incident {verb} {incident.id}, or {steps}"
+        steps = f"levelhead incident {verb} {incident.id}, or {pages}"
     out.print(screen.line(f"next     {steps}"))
 
 

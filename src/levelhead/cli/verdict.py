@@ -11,7 +11,7 @@ from levelhead.cli import screen
 from levelhead.cli.base import safe
 from levelhead.control.base import LEVELHEAD
 from levelhead.drills.score import DrillRecord
-from levelhead.incident import Incident
+from levelhead.incident import FIRST_BLAMED, REMOTE, Incident
 from levelhead.stage import SOMEBODY, Performance
 
 _NOT_YOU: Final = (LEVELHEAD, SOMEBODY)
@@ -25,7 +25,9 @@ def judged(record: DrillRecord) -> None:
     for action in record.actions:
         undone = " (undone)" if action.undone else ""
         table.add_row("done", f"{action.at_s:.1f} s: {action.what}{undone}, because {action.because}")
-    for story in record.stories[:3]:
+    for i, story in enumerate(record.stories):
+        if i > 0 and story.probability < REMOTE and story.cause != FIRST_BLAMED:
+            continue
         reasons = story.evidence_for or story.evidence_against
         table.add_row("story", f"{story.cause} {story.probability:.0%}: {'; '.join(reasons) or 'no evidence'}")
     screen.console().print(table)

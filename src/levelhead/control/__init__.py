@@ -59,6 +59,21 @@ class _Scene:
     why: str
 
 
+@dataclass(slots=True)
+class _Desk:
+    """What is remembered of pools while one tick works on them, and the next numbers."""
+
+    pools: dict[str, PoolState]
+    tickets: int
+    incidents: int
+
+    def pool(self, name: str) -> PoolState:
+        return self.pools.get(name) or PoolState()
+
+    def keep(self, name: str, turn: Turn) -> None:
+        self.pools[name], self.tickets, self.incidents = turn.state, turn.tickets, turn.incidents
+
+
 def begin(incidents: tuple[Incident, ...], good: tuple[int, ...], next_incident: int) -> State:
     """The state of a control plane that starts, with the incidents an earlier one left open."""
     pools = tuple((i.pool, taken_up(i)) for i in incidents if i.open)
@@ -97,18 +112,19 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
     """People first, then each pool by itself. Of changes to the fleet at most one is ever on its way: each is drawn
     up against the fleet in force, and a second one would undo the first."""
     state, effects = scene.state, list[Effect]()
+    desk = _Desk(dict(state.pools), state.next_ticket, state.next_incident)
     awake = _awake(scene, view)
     cases = tuple((pool, _case(pool, view, scene), known(pool, scene.tick)) for pool in awake)
     for pool, case, fresh in cases:
-        turn = _turn(state, pool, case, view, busy=True)
+        turn = _turn(desk, state.good, case, view, busy=True)
         turn = _told(_harmed(turn, scene, pool.name), scene, view)
         for report in view.reports:
             turn = reported(turn, report)
         for order in view.orders:
-            if _concerns(order, pool, state, view):
+            if _concerns(order, pool, desk, view):
                 turn = ordered(turn, order, view.revisions, fresh)
         effects += turn.effects
-        state = _with_pool(state, pool.name, turn)
+        desk.keep(pool.name, turn)
     answered = {e.order for e in effects if isinstance(e, (Put, Reply))}
     effects += [Reply(o.id, False, _nowhere(o), (_nowhere(o),)) for o in view.orders if o.id not in answered]
     sentences = _asleep(awake, view, scene)
@@ -116,15 +132,17 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
         if not fresh:
             continue
         busy = view.busy or any(isinstance(e, Put) for e in effects)
-        turn = _turn(state, pool, case, view, busy=busy)
+        turn = _turn(desk, state.good, case, view, busy=busy)
         if turn.state.incident is None and troubles(case):
             turn = _looking_back(turn, scene)
         turn, sentence = pool_turn(turn)
         sentences.append(sentence)
         effects += turn.effects
-        state = _with_pool(state, pool.name, turn)
-    state, closed = _orphans_closed(state, view)
-    return state, effects + closed, sentences
+        desk.keep(pool.name, turn)
+    effects += _orphans_closed(desk, view)
+    pools = tuple(desk.pools.items())
+    state = replace(state, pools=pools, next_ticket=desk.tickets, next_incident=desk.incidents)
+    return state, effects, sentences
 
 
 def _awake(scene: _Scene, view: View) -> tuple[Pool, ...]:
@@ -148,32 +166,26 @@ def _asleep(awake: tuple[Pool, ...], view: View, scene: _Scene) -> list[str]:
     return told + [f"{s.pool}: {s.sentence}" for s in scene.signals if s.pool not in named][:FEW]
 
 
-def _orphans_closed(state: State, view: View) -> tuple[State, list[Effect]]:
+def _orphans_closed(desk: _Desk, view: View) -> list[Effect]:
     """Incidents of pools that are no longer configured end with them."""
     effects: list[Effect] = []
-    kept: list[tuple[str, PoolState]] = []
-    for name, pool_state in state.pools:
-        if view.fleet.pool(name) is not None:
-            kept.append((name, pool_state))
-        elif pool_state.incident is not None:
+    configured = {pool.name for pool in view.fleet.pools}
+    for name in [name for name in desk.pools if name not in configured]:
+        incident = desk.pools.pop(name).incident
+        if incident is not None:
             text = "the pool is no longer configured"
-            incident = written(pool_state.incident, view.at, "resolution", text)
+            incident = written(incident, view.at, "resolution", text)
             clocks = replace(incident.clocks, resolved=view.at, recovered=incident.clocks.recovered or view.at)
             incident = moved(replace(incident, clocks=clocks, resolution=text), "resolved")
             effects += [Keep(incident), Tell(incident, "closed", text)]
-    return replace(state, pools=tuple(kept)), effects
+    return effects
 
 
-def _turn(state: State, pool: Pool, case: Case, view: View, *, busy: bool) -> Turn:
-    remembered = state.pool(pool.name)
-    good = next((r for r in reversed(view.revisions) if r.number in state.good), None)
+def _turn(desk: _Desk, known_good: tuple[int, ...], case: Case, view: View, *, busy: bool) -> Turn:
+    remembered = desk.pool(case.pool.name)
+    good = next((r for r in reversed(view.revisions) if r.number in known_good), None)
     situation = Situation(view.fleet, case, good, view.revisions[-1].number, remembered.forced)
-    return Turn(remembered, situation, view.at, state.next_ticket, state.next_incident, busy)
-
-
-def _with_pool(state: State, name: str, turn: Turn) -> State:
-    others = tuple((n, s) for n, s in state.pools if n != name)
-    return replace(state, pools=(*others, (name, turn.state)), next_ticket=turn.tickets, next_incident=turn.incidents)
+    return Turn(remembered, situation, view.at, desk.tickets, desk.incidents, busy)
 
 
 def _case(pool: Pool, view: View, scene: _Scene) -> Case:
@@ -211,16 +223,16 @@ def _looking_back(turn: Turn, scene: _Scene) -> Turn:
     return turn.remembering(replace(turn.state, lately=lately))
 
 
-def _concerns(order: Order, pool: Pool, state: State, view: View) -> bool:
+def _concerns(order: Order, pool: Pool, desk: _Desk, view: View) -> bool:
     """Whether this pool's turn handles the order: its servers', its incident's, or, for the whole fleet, one pool's."""
-    incident = state.pool(pool.name).incident
+    incident = desk.pool(pool.name).incident
     match order.wish:
         case Alter(changes):
             return any(not isinstance(c, Rebuild) and c.pool == pool.name for c in changes[:1]) and _known(
                 order.wish, pool
             )
         case RollBack() | Revise():
-            return pool.name == _spokesman(state, view)
+            return pool.name == _spokesman(desk, view)
         case Acknowledge(name) | Note(name, _) | Resolve(name, _) | Approve(name):
             return incident is not None and incident.id == name
 
@@ -235,9 +247,9 @@ def _known(wish: Alter, pool: Pool) -> bool:
     return True
 
 
-def _spokesman(state: State, view: View) -> str:
+def _spokesman(desk: _Desk, view: View) -> str:
     """The pool whose incident a change of everything is written into: one in trouble, else the first."""
-    open_ones = [p.name for p in view.fleet.pools if state.pool(p.name).incident is not None]
+    open_ones = [p.name for p in view.fleet.pools if desk.pool(p.name).incident is not None]
     return (open_ones or [p.name for p in view.fleet.pools])[0]
 
 

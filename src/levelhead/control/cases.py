@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 
 from levelhead import predict
-from levelhead.control.base import View
+from levelhead.control.base import LEVELHEAD, View
 from levelhead.detect import Detection
 from levelhead.detect.base import Signal
 from levelhead.detect.memory import Memory, Past, connections, of_pool
 from levelhead.diagnose.base import Case, ShareChange, Shipped
-from levelhead.model import Fleet, Pool, Revision
+from levelhead.model import Admin, Fleet, Pool, Revision
 from levelhead.telemetry import Flags, Tick, known_or
 
 # A change of configuration is a suspect for so long.
@@ -65,6 +65,7 @@ def case_of(
         rate=float(now.arrived[i]) / seconds, forecast=float(now.rate[i]),
         harmed_ratio=min(float(now.harmed[i]) / max(float(now.arrived[i]), 1.0), 1.0),
         changed=last_share_change(view.revisions, pool.name, view.at), away=away,
+        drained=_drained(view.revisions, pool.name, away),
         shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
         queued=float(max(known_or(tick.pool.queued)[i], known_or(tick.queued)[rows].sum())),
         # Only trouble asks for what was before.
@@ -128,6 +129,22 @@ def _touched(before: Fleet, after: Fleet, name: str) -> frozenset[str]:
         "other": (old.timeouts, old.retries, old.slow_start_s) != (new.timeouts, new.retries, new.slow_start_s),
     }  # fmt: skip
     return frozenset(part for part, it in differs.items() if it)
+
+
+def _drained(revisions: tuple[Revision, ...], pool: str, away: frozenset[str]) -> frozenset[str]:
+    """Which of the servers that are away were taken out by Levelhead the last time."""
+    found = set()
+    for name in away:
+        for after, before in pairwise(reversed(revisions)):
+            if _serves(before.fleet.pool(pool), name) and not _serves(after.fleet.pool(pool), name):
+                found |= {name} if after.author == LEVELHEAD else set()
+                break
+    return frozenset(found)
+
+
+def _serves(pool: Pool | None, name: str) -> bool:
+    server = pool.server(name) if pool is not None else None
+    return server is not None and server.admin is Admin.READY and server.weight > 0
 
 
 def _past(memory: Memory | None, pool: str, servers: tuple[str, ...]) -> Past | None:

@@ -24,7 +24,8 @@ CALM_S = 1.5
 COOLDOWN_S = 5.0
 # What nobody could name for so long is handed to a person.
 PATIENCE_S = 3.0
-AGAIN_S = 1.0
+# Trouble that stays as it is is explained anew after this part of its age, and after so long at the latest.
+AGAIN_PART, AGAIN_S = 0.1, 10.0
 KEEP_EVERY_S = 1.0
 MEASURED_AFTER_S = 5.0
 
@@ -55,7 +56,8 @@ def pool_turn(turn: Turn) -> tuple[Turn, str]:
         # The tick that ends a plan does not begin the next one: do one thing, look again.
         turn = _mitigated(turn, trouble)
     sentence = _sentence(turn)
-    if turn.incident.phase is not before:
+    asking = any(isinstance(effect, Tell) and effect.kind == "changed" for effect in turn.effects)
+    if turn.incident.phase is not before and not asking:
         turn = _announced(turn)
     turn = _kept(turn, before)
     return _filed(turn), sentence
@@ -117,6 +119,7 @@ def taken_up(incident: Incident) -> PoolState:
     not verify any more counts as not having helped, so that it is looked at anew."""
     said = {entry.text for entry in incident.entries} | {f"refuted/{story.cause}" for story in incident.refuted}
     said |= {f"story/{story.cause}/{','.join(story.servers)}" for story in incident.stories[:1]}
+    said |= {_wording(entry.text) for entry in incident.entries if entry.kind == "plan"}
     if incident.phase is Phase.MITIGATING and incident.actions and incident.actions[-1].who == LEVELHEAD:
         incident = moved(incident, "failed")
     return PoolState(incident=incident, said=frozenset(said))
@@ -142,7 +145,7 @@ def _symptoms(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
 def _explained(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     """Diagnoses anew while there is trouble, and writes down what is new: signals, the likeliest story, refutations.
 
-    At every tick while the trouble is young, then whenever other signals stand, and once a second.
+    Whenever other signals stand; otherwise the more rarely, the older the trouble is.
     """
     if not trouble:
         return turn
@@ -151,9 +154,8 @@ def _explained(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
         # What is seen while a plan takes effect speaks of the plan; the stories that led to it stand.
         return turn
     seen = frozenset((s.kind, s.server) for s in turn.case.signals)
-    state = turn.state
-    young = turn.at - turn.incident.clocks.detected < PATIENCE_S
-    if not young and seen == state.explained_by and turn.at - state.explained_at < AGAIN_S:
+    state, age = turn.state, turn.at - turn.incident.clocks.detected
+    if seen == state.explained_by and turn.at - state.explained_at < min(AGAIN_PART * age, AGAIN_S):
         return turn
     turn = turn.remembering(replace(state, explained_at=turn.at, explained_by=seen))
     stories = diagnose(turn.case)
@@ -207,7 +209,7 @@ def _mitigated(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     match turn.case.pool.mode:
         case Mode.SHADOW:
             text = f"would {drafted.steps[0].sentence} ({drafted.because}); mode shadow: nothing is done"
-            return turn.writing_once("plan", text, key=f"plan/{drafted.name}")
+            return turn.writing_once("plan", text, key=_about(drafted))
         case Mode.ASK:
             return _proposed(turn, drafted)
         case Mode.ACT:
@@ -217,19 +219,32 @@ def _mitigated(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
 def _asked(turn: Turn, refusal: Refusal, story: Story) -> Turn:
     """Says once why nothing is done, and asks a person once what only people can answer."""
     turn = turn.writing_once("refusal", refusal.sentence, key=f"refusal/{story.cause}/{len(turn.state.tried)}")
-    fresh = f"question/{story.cause}" not in turn.state.said
-    if not refusal.question or not fresh:
+    if not refusal.question:
         return turn
-    turn = turn.writing_once("plan", f"to people: {refusal.question}", key=f"question/{story.cause}")
-    return turn.wanting(Tell(turn.incident, "changed", refusal.question))
+    return _put_to_people(turn, f"question/{story.cause}", f"to people: {refusal.question}")
 
 
 def _proposed(turn: Turn, drafted: Plan) -> Turn:
     text = f"may I {drafted.steps[0].sentence}? ({drafted.because})"
-    fresh = f"plan/{drafted.name}" not in turn.state.said
-    turn = turn.remembering(replace(turn.state, proposal=drafted))
-    turn = turn.writing_once("plan", text, key=f"plan/{drafted.name}")
-    return turn.wanting(Tell(turn.incident, "changed", text)) if fresh else turn
+    return _put_to_people(turn.remembering(replace(turn.state, proposal=drafted)), _about(drafted), text)
+
+
+def _put_to_people(turn: Turn, key: str, text: str) -> Turn:
+    """Writes a question down and tells it, unless that was done before, be it by an earlier control plane."""
+    known = {key, _wording(text)}
+    if known & turn.state.said:
+        return turn
+    turn = turn.remembering(replace(turn.state, said=turn.state.said | known)).writing("plan", text)
+    return turn.wanting(Tell(turn.incident, "changed", text.removeprefix("to people: ")))
+
+
+def _wording(text: str) -> str:
+    """A question without the figures behind it, which are others a moment later."""
+    return text.partition(" (")[0]
+
+
+def _about(drafted: Plan) -> str:
+    return f"plan/{drafted.name}/{','.join(sorted(_treated(drafted)))}"
 
 
 def acted(turn: Turn, plan: Plan, who: str, why: str = "") -> Turn:

@@ -62,7 +62,8 @@ class Case:
     forecast: float
     harmed_ratio: float
     changed: ShareChange | None
-    away: frozenset[str] = frozenset()  # servers that people took out, or left without weight
+    away: frozenset[str] = frozenset()  # servers that were taken out, or left without weight
+    drained: frozenset[str] = frozenset()  # those of them that Levelhead took out, as the revisions at hand tell
     shipped: Shipped | None = None
     connections: float = float("inf")  # that the listeners of this pool let in at a time
     queued: float = 0.0

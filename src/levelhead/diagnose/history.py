@@ -18,9 +18,9 @@ PARTS = ("check", "policy", "weights", "limits", "members", "admin", "other")
 
 def admin(case: Case) -> Answer:
     """How many servers people have taken out, or left without weight."""
-    away = case.away
+    away = case.away - case.drained
     if not away:
-        return Answer("none", "nobody took a server out")
+        return Answer("none", "nobody but Levelhead took a server out" if case.drained else "nobody took a server out")
     said = f"{named(away)} of {len(case.servers)} servers: taken out by people, not by checks"
     if len(away) == len(case.servers):
         return Answer("all", said)

@@ -28,6 +28,8 @@ FEWEST = 3.0
 LATELY_S = 45.0
 SECOND = 1.0
 BACKLOG_S = 60.0
+# What a server got under its earlier weight is forgotten after so long.
+SETTLED_S = 8.0
 MOSTLY = 0.7
 NEW_S = 120.0
 QUICK, STARVED = 0.6, 0.35
@@ -103,7 +105,7 @@ def measured(case: Case) -> Measured:
         True, serving, case.failing, case.away,
         answering=those(manners[0]), breaking=those(manners[1]), mute=those(manners[2]),
         slow=those(slow), strained=those(strained), quick=those(here & (past.requests >= FEWEST) & (slowness <= QUICK)),
-        over=those(here & (share > most * due) & (share > due + spread)),
+        over=those(here & ~(case.at - past.relieved_at <= SETTLED_S) & (share > most * due) & (share > due + spread)),
         starved=those(here & (share < STARVED * due) & (share < due - spread)),
         born=those(past.born_at >= case.at - NEW_S), returned=those(_came_back(case, past, here)),
         flapping=those(past.turns >= TURNS), failed=failed, slowness=slowness, share=share, due=due,

@@ -10,7 +10,8 @@ from levelhead.model import Admin
 
 
 def _away(case: Case, signs: Signs) -> Servers:
-    return case.away
+    # What Levelhead took out it had a reason for.
+    return case.away - case.drained
 
 
 def _down(case: Case, signs: Signs) -> Servers:

@@ -280,7 +280,7 @@ def _down(case: Case, m: Measured) -> Answer:
 def _crowd(m: Measured) -> Answer:
     if not m.over:
         return Answer("none", "no server gets too much") if m.seen else UNKNOWN
-    return Answer("one" if len(m.over) == 1 else "some", f"{named(m.over)} gets more than its due")
+    return Answer("one" if len(m.over) == 1 else "some", f"{named(m.over)} got more than was due")
 
 
 def _slow(case: Case, m: Measured) -> Answer:
@@ -319,10 +319,10 @@ def _overfed(m: Measured) -> Answer:
     if not m.over:
         return UNKNOWN
     if m.over & m.bad:
-        return Answer("sick", f"{named(m.over & m.bad)} gets more than its due and fails")
+        return Answer("sick", f"{named(m.over & m.bad)} got more than was due and fails")
     if m.over & m.slow:
-        return Answer("slow", f"{named(m.over & m.slow)} gets more than its due, which explains its queue")
-    return Answer("well", f"{named(m.over)} gets more than its due and bears it")
+        return Answer("slow", f"{named(m.over & m.slow)} got more than was due, which explains its queue")
+    return Answer("well", f"{named(m.over)} got more than was due and bears it")
 
 
 def _refused(case: Case) -> Answer:

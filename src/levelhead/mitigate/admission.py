@@ -12,7 +12,7 @@ def readmit(situation: Situation, story: Story) -> Plan | Refusal:
     pool, case = situation.case.pool, situation.case
     if situation.forced:
         return Refusal((f"a person insisted on this: {situation.forced}",))
-    named = story.servers or tuple(s.name for s in pool.servers)
+    named = story.servers or tuple(s.name for s in pool.servers if s.name not in case.drained)
     out = [s for s in pool.servers if s.name in named and s.admin is not Admin.READY]
     sound = [s.name for s in out if s.name not in case.failing]
     if not out:

@@ -276,7 +276,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "LH037", "ejection-uncapped", "warning",
         "a pool in which errors can take out every server at a time",
-        "Cap it: max_ejection_percent 30 to 50; in HAProxy add an unchecked backup, or use on-error fail-check.",
+        "Cap it: max_ejection_percent 30 to 50; in HAProxy add the servers again as unchecked backups (allbackups).",
         haproxy=_haproxy_uncapped, envoy=_envoy_uncapped,
     ),
     Rule(

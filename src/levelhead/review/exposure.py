@@ -154,7 +154,7 @@ def _believed_nginx(config: Config[nginx.Reading]) -> Iterator[Trouble]:
 def _believed_envoy(config: Config[envoy.Reading]) -> Iterator[Trouble]:
     if config.facts.behind_proxy:
         return
-    limits = any(_BY_ADDRESS & node.by_key.keys() for node in mappings(config.reading.roots))
+    limits = any(_BY_ADDRESS & node.entries.keys() for node in mappings(config.reading.roots))
     for listener in config.reading.listeners:
         for side in listener.sides:
             if not isinstance(side, envoy.HttpSide) or side.use_remote_address.value:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final
 
-from levelhead.engines.envoy import fields, syntax
+from levelhead import nodes
+from levelhead.engines.envoy import fields
 from levelhead.engines.envoy import picture as envoy
 from levelhead.engines.haproxy import picture as haproxy
 from levelhead.engines.nginx import picture as nginx
@@ -337,11 +338,11 @@ def _makes_cookie(reading: envoy.Reading, hashed: envoy.HashOn) -> bool:
     return policy is not None and fields.View(policy).within("cookie").has("ttl")
 
 
-def _nodes(node: syntax.Node) -> Iterator[syntax.Mapping]:
-    if isinstance(node, syntax.Mapping):
+def _nodes(node: nodes.Node) -> Iterator[nodes.Mapping]:
+    if isinstance(node, nodes.Mapping):
         yield node
-    if not isinstance(node, syntax.Scalar):
-        for inner in node.items if not isinstance(node, syntax.Mapping) else [e.value for e in node.entries]:
+    if not isinstance(node, nodes.Scalar):
+        for inner in node.items if not isinstance(node, nodes.Mapping) else [e.value for e in node.entries.values()]:
             yield from _nodes(inner)
 
 
@@ -349,7 +350,7 @@ RULES: Final = (
     Rule(
         "LH006", "least-load-without-error-ejection", "warning",
         "a policy that prefers the least busy server, where nothing takes out one that fails fast",
-        "take servers out by the errors their users see, with a cap, or use round robin",
+        "take servers out by the errors their users see, but never all (LH037), or use round robin",
         haproxy=over(of_haproxy, _haproxy_least), nginx=_nginx_least, envoy=_envoy_least,
         levelhead=over(of_fleet, _fleet_least),
     ),

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Final
 
-from levelhead.engines.envoy import fields, syntax
+from levelhead import nodes
+from levelhead.engines.envoy import fields
 from levelhead.engines.envoy import picture as envoy
 from levelhead.engines.haproxy import picture as haproxy
 from levelhead.engines.nginx import picture as nginx
@@ -99,12 +100,12 @@ def _written(reading: envoy.Reading, retry: envoy.Retry, name: str) -> Origin:
     waiting = list(reading.roots)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, syntax.Mapping):
+        if isinstance(node, nodes.Mapping):
             entry = fields.View(node).entry(name) if node.where == retry.origin else None
             if entry is not None:
                 return entry.where
-            waiting += [entry.value for entry in node.entries]
-        elif isinstance(node, syntax.Sequence):
+            waiting += [entry.value for entry in node.entries.values()]
+        elif isinstance(node, nodes.Sequence):
             waiting += node.items
     return retry.origin
 

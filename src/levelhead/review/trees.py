@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from levelhead.engines.envoy import syntax
+from levelhead import nodes
 
 
-def mappings(roots: tuple[syntax.Node, ...]) -> Iterator[syntax.Mapping]:
+def mappings(roots: tuple[nodes.Node, ...]) -> Iterator[nodes.Mapping]:
     """Every mapping of the files, in no order that matters."""
-    waiting: list[syntax.Node] = list(roots)
+    waiting: list[nodes.Node] = list(roots)
     while waiting:
         node = waiting.pop()
-        if isinstance(node, syntax.Mapping):
+        if isinstance(node, nodes.Mapping):
             yield node
-            waiting += [entry.value for entry in node.entries]
-        elif isinstance(node, syntax.Sequence):
+            waiting += [entry.value for entry in node.entries.values()]
+        elif isinstance(node, nodes.Sequence):
             waiting += node.items

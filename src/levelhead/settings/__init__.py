@@ -1,11 +1,11 @@
 """levelhead.yaml to Settings: what the file may say is one table, and every fault names its line and column.
 
-    parse(text, file)    the settings of a text
-    load(path)           those of a file
-    from_flags(...)      those of a command line
-    dump(settings)       back to text, every effective value written out
-    load_facts(path)     the facts of a file that holds nothing else, or of a levelhead.yaml
-    table()              every setting with its type, default and help; json_schema() for editors
+parse(text, file)    the settings of a text
+load(path)           those of a file
+from_flags(...)      those of a command line
+dump(settings)       back to text, every effective value written out
+load_facts(path)     the facts of a file that holds nothing else, or of a levelhead.yaml
+table()              every setting with its type, default and help; json_schema() for editors
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pydantic import ValidationError
 
 from levelhead.errors import ConfigError
 from levelhead.model import Origin
+from levelhead.nodes import Entry, Mapping, Node, Scalar, Sequence
 from levelhead.settings.build import DEFAULT_LISTEN, Settings, build
 from levelhead.settings.explain import problems
-from levelhead.settings.nodes import Entry, Mapping, Node, Problem, Scalar, Sequence, compose, plain
+from levelhead.settings.nodes import Problem, compose, plain
 from levelhead.settings.schema import FactsModel, File, SettingRow, json_schema, table
 from levelhead.settings.targets import Secret, Target
 from levelhead.settings.write import dump
@@ -39,7 +40,7 @@ _NEXT: Final = "correct the file; `levelhead schema` lists every setting"
 def parse(text: str, file: str) -> Settings:
     """The settings of a text; `file` is only for places. ConfigError lists up to five faults, each with its place."""
     root, found = compose(text, file)
-    if root is None or (isinstance(root, Scalar) and root.null):
+    if root is None:
         raise _error(found or (Problem(Origin(file), f"the file holds no settings; {_SHORTEST}"),), _NEXT)
     if not isinstance(root, Mapping):
         raise _error((*found, Problem(root.where, f"a file of settings is a mapping; {_SHORTEST}")), _NEXT)
@@ -183,4 +184,4 @@ def _flag(flag: str, value: str) -> Scalar:
 
 
 def _mapping(values: dict[str, Node], where: Origin) -> Mapping:
-    return Mapping({key: Entry(where, value) for key, value in values.items()}, where)
+    return Mapping({key: Entry(key, where, value) for key, value in values.items()}, where)

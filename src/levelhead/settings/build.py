@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from levelhead import model
+from levelhead.nodes import Node
 from levelhead.settings import schema
 from levelhead.settings.explain import did_you_mean, label
-from levelhead.settings.nodes import Node, Problem, place
+from levelhead.settings.nodes import Problem, place
 from levelhead.settings.targets import Secret, Target
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"

@@ -11,7 +11,8 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from levelhead.settings.nodes import Node, Problem, place
+from levelhead.nodes import Node
+from levelhead.settings.nodes import Problem, place
 from levelhead.settings.schema import SettingRow, table
 
 # A file with more faults than this is not the file it was meant to be; the rest are only counted.

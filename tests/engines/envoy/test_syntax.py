@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from levelhead.engines.envoy.syntax import Mapping, Node, Scalar, Sequence, parse
+from levelhead.engines.envoy import scalars
+from levelhead.engines.envoy.syntax import parse
 from levelhead.errors import ConfigError
 from levelhead.model import Origin
+from levelhead.nodes import Mapping, Node, Scalar, Sequence
 
 
 def root(text: str) -> Node | None:
@@ -16,7 +18,7 @@ def root(text: str) -> Node | None:
 def scalar(text: str) -> Scalar:
     node = root(f"a: {text}")
     assert isinstance(node, Mapping)
-    value = node.by_key["a"].value
+    value = node.entries["a"].value
     assert isinstance(value, Scalar)
     return value
 
@@ -37,7 +39,8 @@ def scalar(text: str) -> Scalar:
 def test_scalars(written: str, whole: int | None, number: float | None, flag: bool | None, is_text: bool) -> None:
     read = scalar(written)
 
-    assert (read.whole, read.number, read.flag, read.is_text) == (whole, number, flag, is_text)
+    assert (scalars.whole(read), scalars.number(read)) == (whole, number)
+    assert (scalars.flag(read), scalars.is_text(read)) == (flag, is_text)
 
 
 @pytest.mark.parametrize("written", ["", "~", "null", "NULL"])
@@ -50,12 +53,12 @@ def test_everything_knows_its_place() -> None:
     node = root("a:\n  - b: 'c'\n    d: [1, {e: f}]\n")
 
     assert isinstance(node, Mapping)
-    items = node.by_key["a"].value
+    items = node.entries["a"].value
     assert isinstance(items, Sequence)
     inner = items.items[0]
     assert isinstance(inner, Mapping)
     assert (node.where, items.where, inner.where) == (Origin("f", 1, 1), Origin("f", 2, 3), Origin("f", 2, 5))
-    assert (inner.by_key["d"].where, inner.by_key["d"].value.where) == (Origin("f", 3, 5), Origin("f", 3, 8))
+    assert (inner.entries["d"].where, inner.entries["d"].value.where) == (Origin("f", 3, 5), Origin("f", 3, 8))
 
 
 def test_json_is_read_also_with_tabs() -> None:
@@ -75,8 +78,8 @@ def test_aliases_are_followed_and_ignored_keys_left_out() -> None:
     node = root("!ignore x: &x {a: 1}\nb: *x\nc: *x\n")
 
     assert isinstance(node, Mapping)
-    assert [e.key for e in node.entries] == ["b", "c"]
-    assert node.by_key["b"].value is node.by_key["c"].value
+    assert list(node.entries) == ["b", "c"]
+    assert node.entries["b"].value is node.entries["c"].value
 
 
 def test_a_key_written_twice_and_a_second_document_are_problems() -> None:
@@ -87,7 +90,7 @@ def test_a_key_written_twice_and_a_second_document_are_problems() -> None:
         (3, "a second document begins here: Envoy reads the first only"),
     ]
     assert isinstance(text.root, Mapping)
-    assert text.root.by_key["a"].value == Scalar("2", Origin("f", 2, 4), plain=True)
+    assert text.root.entries["a"].value == Scalar("2", Origin("f", 2, 4), plain=True)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import difflib
 import re
 from typing import Final
 
-from levelhead.engines.envoy import schema
+from levelhead.engines.envoy import scalars, schema
 from levelhead.engines.envoy.schema import Field, Message
-from levelhead.engines.envoy.syntax import Entry, Mapping, Node, Scalar, Sequence
 from levelhead.engines.text import Problem
+from levelhead.nodes import Entry, Mapping, Node, Scalar, Sequence
 
 _DURATION: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?s")
 _MOST_GUESSED: Final = 50
@@ -38,7 +38,7 @@ _REMOVED: Final = re.compile(r"\.v2(alpha)?\.|\.api\.v2\.|\.config\.(filter|tran
 def check(node: Node, name: str) -> list[Problem]:
     """Every problem of a node that is to be the message of this short name, or says itself what it is."""
     problems: list[Problem] = []
-    if isinstance(node, Mapping) and "@type" in node.by_key:
+    if isinstance(node, Mapping) and "@type" in node.entries:
         _any(node, problems)
         return problems
     message = schema.message(name)
@@ -53,7 +53,7 @@ def _message(node: Node, message: Message, problems: list[Problem], *, typed: bo
     if not isinstance(node, Mapping):
         problems.append(Problem(node.where, f"{_a(message.title)} is made of named fields, and this is none"))
         return
-    for entry in node.entries:
+    for entry in node.entries.values():
         field = message.fields.get(entry.key)
         if field is None:
             if entry.key != "@type" or not typed:
@@ -67,7 +67,7 @@ def _message(node: Node, message: Message, problems: list[Problem], *, typed: bo
 
 
 def _is_set(node: Mapping, name: str) -> bool:
-    entry = node.by_key.get(name) or node.by_key.get(schema.camel(name))
+    entry = node.entries.get(name) or node.entries.get(schema.camel(name))
     if entry is None or (isinstance(entry.value, Sequence) and not entry.value.items):
         return False
     return not (isinstance(entry.value, Scalar) and (entry.value.null or not entry.value.text))
@@ -76,7 +76,7 @@ def _is_set(node: Mapping, name: str) -> bool:
 def _field(node: Node, field: Field, problems: list[Problem]) -> None:
     if field.keyed:
         if isinstance(node, Mapping):
-            for entry in node.entries:
+            for entry in node.entries.values():
                 _value(entry.value, field, problems)
                 if field.kind == "any" and not isinstance(entry.value, Mapping):
                     problems.append(Problem(entry.where, f'"{entry.key[:60]}" needs an "@type" that says what it is'))
@@ -102,8 +102,8 @@ def _value(node: Node, field: Field, problems: list[Problem]) -> None:
     if isinstance(node, Mapping) and field.kind == "duration":
         return
     # A number or a bool may be wrapped in a message of its own.
-    if isinstance(node, Mapping) and set(node.by_key) == {"value"}:
-        node = node.by_key["value"].value
+    if isinstance(node, Mapping) and set(node.entries) == {"value"}:
+        node = node.entries["value"].value
     fault = _fault(node, field)
     if fault:
         problems.append(Problem(node.where, f'"{field.name}" {fault}'))
@@ -112,7 +112,7 @@ def _value(node: Node, field: Field, problems: list[Problem]) -> None:
 def _any(node: Node, problems: list[Problem]) -> None:
     if not isinstance(node, Mapping):
         return
-    entry = node.by_key.get("@type")
+    entry = node.entries.get("@type")
     if entry is None or not isinstance(entry.value, Scalar):
         if node.entries:
             problems.append(Problem(node.where, 'this needs an "@type" that says what it is'))
@@ -146,18 +146,19 @@ def _fault(node: Node, field: Field) -> str:
     shown = f'"{node.text[:40]}"'
     match field.kind:
         case "text":
-            return "" if node.is_text else f"is text: put {node.text[:40]} between quotes"
+            return "" if scalars.is_text(node) else f"is text: put {node.text[:40]} between quotes"
         case "bool":
-            return "" if node.flag is not None else f"is true or false, not {shown}"
+            return "" if scalars.flag(node) is not None else f"is true or false, not {shown}"
         case "int":
-            return "" if node.whole is not None else f"takes a whole number, not {shown}"
+            return "" if scalars.whole(node) is not None else f"takes a whole number, not {shown}"
         case "number":
-            return "" if node.number is not None or node.whole is not None else f"takes a number, not {shown}"
+            known = scalars.number(node) is not None or scalars.whole(node) is not None
+            return "" if known else f"takes a number, not {shown}"
         case "duration":
             return "" if _DURATION.fullmatch(node.text) else f"takes seconds like 0.25s, not {shown}"
         case _:
             values = schema.enum(field.kind)
-            known = node.whole is not None or node.text.upper() in values or node.text in values
+            known = scalars.whole(node) is not None or node.text.upper() in values or node.text in values
             return "" if known or not values else f"is one of {', '.join(values)}, not {shown}"
 
 

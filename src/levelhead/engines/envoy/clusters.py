@@ -9,8 +9,8 @@ from levelhead.engines.envoy.endpoints import localities
 from levelhead.engines.envoy.fields import View
 from levelhead.engines.envoy.picture import Cluster, Dns, Kind, Locality, Protocol, Tls, Unknown
 from levelhead.engines.envoy.schema import enum
-from levelhead.engines.envoy.syntax import Mapping
 from levelhead.engines.text import Problem, Value
+from levelhead.nodes import Mapping
 
 Http = Literal["http1", "http2", "http3", "auto", "downstream"]
 
@@ -66,7 +66,7 @@ def _kind(view: View) -> tuple[Value[Kind], str, View]:
     custom = view.view("cluster_type")
     if custom is None:
         named = view.word("type", "STATIC", enum("cluster.Cluster.DiscoveryType"))
-        return Value(_KINDS[named.value], named.origin), "", View(Mapping((), {}, view.where))
+        return Value(_KINDS[named.value], named.origin), "", View(Mapping({}, view.where))
     config = custom.within("typed_config")
     origin, name = custom.where, custom.text("name").value
     if config.type == _DNS:

@@ -8,8 +8,8 @@ from typing import Final
 from levelhead.engines.envoy.fields import View
 from levelhead.engines.envoy.picture import Address, Endpoint, Locality
 from levelhead.engines.envoy.schema import enum
-from levelhead.engines.envoy.syntax import Mapping, Node, Scalar
 from levelhead.engines.text import Problem
+from levelhead.nodes import Mapping, Node, Scalar
 
 _LAST_PRIORITY: Final = 128
 _LAST_PORT: Final = 65_535
@@ -99,7 +99,7 @@ def _labels(view: View) -> tuple[tuple[str, str], ...]:
     chosen = filters.view("envoy.lb") if filters else None
     if chosen is None or not isinstance(chosen.node, Mapping):
         return ()
-    return tuple((entry.key, _shown(entry.value)) for entry in chosen.node.entries)
+    return tuple((entry.key, _shown(entry.value)) for entry in chosen.node.entries.values())
 
 
 def _shown(node: Node) -> str:

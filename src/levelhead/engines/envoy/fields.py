@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from levelhead.engines.envoy import scalars
 from levelhead.engines.envoy.schema import camel, named
-from levelhead.engines.envoy.syntax import Entry, Mapping, Node, Scalar, Sequence
 from levelhead.engines.text import Value
 from levelhead.model import Origin
+from levelhead.nodes import Entry, Mapping, Node, Scalar, Sequence
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class View:
         """The field of this name, where it is set to anything."""
         if not isinstance(self.node, Mapping):
             return None
-        entry = self.node.by_key.get(name) or self.node.by_key.get(camel(name))
+        entry = self.node.entries.get(name) or self.node.entries.get(camel(name))
         if entry is None or (isinstance(entry.value, Scalar) and entry.value.null):
             return None
         return entry
@@ -52,7 +53,7 @@ class View:
 
     def within(self, name: str) -> View:
         """The message in this field; one without any fields where it is not set."""
-        return self.view(name) or View(Mapping((), {}, self.where))
+        return self.view(name) or View(Mapping({}, self.where))
 
     def views(self, name: str) -> tuple[View, ...]:
         """The messages in this field, one or several."""
@@ -72,7 +73,7 @@ class View:
         entry = self.entry(name)
         if entry is None or not isinstance(entry.value, Mapping):
             return ()
-        return tuple((e.key, View(e.value)) for e in entry.value.entries if isinstance(e.value, Mapping))
+        return tuple((e.key, View(e.value)) for e in entry.value.entries.values() if isinstance(e.value, Mapping))
 
     def text(self, name: str, default: str = "") -> Value[str]:
         return self._value(name, default, lambda scalar: scalar.text)
@@ -81,7 +82,7 @@ class View:
         """The value of an enum, in capitals, also where it is given by number."""
 
         def read(scalar: Scalar) -> str | None:
-            number = scalar.whole
+            number = scalars.whole(scalar)
             if number is not None:
                 return values[number] if 0 <= number < len(values) else None
             return scalar.text.upper() if scalar.text.upper() in values else None
@@ -89,14 +90,14 @@ class View:
         return self._value(name, default, read)
 
     def flag(self, name: str, default: bool = False) -> Value[bool]:
-        return self._value(name, default, lambda scalar: scalar.flag)
+        return self._value(name, default, scalars.flag)
 
     def whole(self, name: str, default: int) -> Value[int]:
-        return self._value(name, default, lambda scalar: scalar.whole)
+        return self._value(name, default, scalars.whole)
 
     def count(self, name: str) -> Value[int | None]:
         """A whole number that has no default."""
-        return self._value(name, None, lambda scalar: scalar.whole)
+        return self._value(name, None, scalars.whole)
 
     def seconds(self, name: str, default_s: float) -> Value[float]:
         return self._duration(name, default_s)
@@ -114,7 +115,7 @@ class View:
         return Value(found.value, entry.where) if inner is not None and entry is not None else found
 
     def number(self, name: str, default: float) -> Value[float]:
-        return self._value(name, default, lambda s: float(s.whole) if s.whole is not None else s.number)
+        return self._value(name, default, _number)
 
     def _duration(self, name: str, default: T) -> Value[float | T]:
         entry = self.entry(name)
@@ -129,10 +130,15 @@ class View:
             return Value(default)
         node = entry.value
         # A number or a bool may be wrapped in a message of its own.
-        if isinstance(node, Mapping) and set(node.by_key) == {"value"}:
-            node = node.by_key["value"].value
+        if isinstance(node, Mapping) and set(node.entries) == {"value"}:
+            node = node.entries["value"].value
         read = parsed(node) if isinstance(node, Scalar) else None
         return Value(default if read is None else read, node.where)
+
+
+def _number(scalar: Scalar) -> float | None:
+    whole = scalars.whole(scalar)
+    return scalars.number(scalar) if whole is None else float(whole)
 
 
 def _seconds(node: Node) -> float | None:

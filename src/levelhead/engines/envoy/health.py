@@ -6,8 +6,8 @@ from typing import Final
 
 from levelhead.engines.envoy.fields import View
 from levelhead.engines.envoy.picture import Breakers, Check, Outliers, RetryBudget, Thresholds
-from levelhead.engines.envoy.syntax import Mapping
 from levelhead.engines.text import Value
+from levelhead.nodes import Mapping
 
 _MOST: Final = 1024
 _RETRIES: Final = 3
@@ -110,7 +110,7 @@ def _kind(view: View) -> tuple[str, View]:
         return (typed.type if typed is not None else custom.text("name").value), custom
     # An empty block may be written as nothing at all.
     kind = next((k for k in ("http", "tcp", "grpc") if view.has(f"{k}_health_check")), "")
-    return kind, View(Mapping((), {}, view.where))
+    return kind, View(Mapping({}, view.where))
 
 
 def _ranges(view: View, name: str) -> tuple[tuple[int, int], ...]:

@@ -9,8 +9,8 @@ from levelhead.engines.envoy import routes
 from levelhead.engines.envoy.endpoints import address
 from levelhead.engines.envoy.fields import View
 from levelhead.engines.envoy.picture import AccessLog, HttpSide, Listener, OtherSide, RouteTable, Side, TcpSide, Unknown
-from levelhead.engines.envoy.syntax import Mapping, Node, Scalar
 from levelhead.engines.text import Problem
+from levelhead.nodes import Mapping, Node, Scalar
 
 _HTTP: Final = "filters.network.http_connection_manager.HttpConnectionManager"
 _TCP: Final = "filters.network.tcp_proxy.TcpProxy"
@@ -58,11 +58,12 @@ def references(node: Node) -> Iterator[str]:
                 yield at_hand.text
         elif isinstance(at_hand, Mapping):
             # A load assignment names its own cluster, and a node the group that Envoy itself belongs to.
-            own = ("cluster_name", "clusterName") if "endpoints" in at_hand.by_key else ()
-            waiting += [(_names_cluster(e.key), e.value) for e in at_hand.entries if e.key not in (*own, "node")]
+            own = ("cluster_name", "clusterName") if "endpoints" in at_hand.entries else ()
+            found = (e for e in at_hand.entries.values() if e.key not in (*own, "node"))
+            waiting += [(_names_cluster(e.key), e.value) for e in found]
             # One of several weighted clusters is called by its name.
-            name = at_hand.by_key.get("name")
-            if name is not None and "weight" in at_hand.by_key:
+            name = at_hand.entries.get("name")
+            if name is not None and "weight" in at_hand.entries:
                 waiting.append(("name", name.value))
         else:
             waiting += [(key, item) for item in at_hand.items]
@@ -80,7 +81,7 @@ def _scalars(node: Node) -> Iterator[Scalar]:
         if isinstance(at_hand, Scalar):
             yield at_hand
         elif isinstance(at_hand, Mapping):
-            waiting += [entry.value for entry in reversed(at_hand.entries)]
+            waiting += [entry.value for entry in reversed(at_hand.entries.values())]
         else:
             waiting += reversed(at_hand.items)
 

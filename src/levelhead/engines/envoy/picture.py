@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from levelhead.engines.envoy.syntax import Comment, Mapping, Node
+from levelhead.engines.envoy.syntax import Comment
 from levelhead.engines.text import Problem, Value
 from levelhead.model import NOWHERE, Origin
+from levelhead.nodes import Mapping, Node
 
 Kind = Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST", "CUSTOM"]
 

@@ -26,11 +26,12 @@ from levelhead.engines.envoy.picture import (
     RouteTable,
     Unknown,
 )
-from levelhead.engines.envoy.syntax import Comment, Node, Scalar, Sequence, parse
-from levelhead.engines.envoy.syntax import Mapping as Fields
+from levelhead.engines.envoy.syntax import Comment, parse
 from levelhead.engines.text import Problem
 from levelhead.errors import ConfigError
 from levelhead.model import NOWHERE, Origin
+from levelhead.nodes import Mapping as Fields
+from levelhead.nodes import Node, Scalar, Sequence
 
 _BOOTSTRAP: Final = "bootstrap.Bootstrap"
 _ANSWER: Final = "service.discovery.DiscoveryResponse"
@@ -108,7 +109,7 @@ class _Found:
             self.problems += check(node, _BOOTSTRAP)
             self.bootstrap(View(node))
             return
-        if isinstance(node, Fields) and "resources" in node.by_key:
+        if isinstance(node, Fields) and "resources" in node.entries:
             self.problems += check(node, _ANSWER)
             for resource in View(node).views("resources"):
                 self.resource(resource, checked=True)
@@ -222,7 +223,7 @@ class _Found:
 
 def _is_bootstrap(node: Fields) -> bool:
     message = schema.message(_BOOTSTRAP)
-    return message is not None and "@type" not in node.by_key and any(e.key in message.fields for e in node.entries)
+    return message is not None and "@type" not in node.entries and any(key in message.fields for key in node.entries)
 
 
 def _resources(node: Node) -> Iterator[View]:
@@ -233,8 +234,9 @@ def _resources(node: Node) -> Iterator[View]:
         if isinstance(at_hand, Sequence):
             waiting += reversed(at_hand.items)
         elif isinstance(at_hand, Fields):
-            inner = [e for e in at_hand.entries if e.key in _WRAPPED and not isinstance(e.value, Scalar)]
-            lists = [e for e in at_hand.entries if e.key in ("clusters", "listeners") and isinstance(e.value, Sequence)]
+            found = at_hand.entries.values()
+            inner = [e for e in found if e.key in _WRAPPED and not isinstance(e.value, Scalar)]
+            lists = [e for e in found if e.key in ("clusters", "listeners") and isinstance(e.value, Sequence)]
             if inner or lists:
                 waiting += [e.value for e in reversed(inner + lists)]
             else:
@@ -244,7 +246,7 @@ def _resources(node: Node) -> Iterator[View]:
 def _guess(view: View) -> str:
     if isinstance(view.node, Fields):
         for kind, telling in _TELLING:
-            if telling & set(view.node.by_key):
+            if telling & set(view.node.entries):
                 return kind
     return ""
 

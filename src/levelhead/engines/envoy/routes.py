@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from levelhead.engines.envoy import scalars
 from levelhead.engines.envoy.fields import View
 from levelhead.engines.envoy.picture import HashOn, Matching, Retry, Route, RouteTable, VirtualHost, Weighted
-from levelhead.engines.envoy.syntax import Scalar
 from levelhead.engines.text import Problem, Value
+from levelhead.nodes import Scalar
 
 _TIMEOUT_S: Final = 15.0
 _PERCENT: Final = {"HUNDRED": 100.0, "TEN_THOUSAND": 10_000.0, "MILLION": 1_000_000.0}
@@ -118,9 +119,8 @@ def _retry(view: View) -> Retry:
     predicates = tuple(
         (p.text("name").value, p.view("typed_config") is not None) for p in view.views("retry_host_predicate")
     )
-    statuses = tuple(
-        n.whole for n in view.nodes("retriable_status_codes") if isinstance(n, Scalar) and n.whole is not None
-    )
+    codes = (scalars.whole(n) for n in view.nodes("retriable_status_codes") if isinstance(n, Scalar))
+    statuses = tuple(code for code in codes if code is not None)
     return Retry(
         on=tuple(word.strip() for word in view.text("retry_on").value.split(",") if word.strip()),
         count=view.whole("num_retries", 1),

@@ -1,4 +1,4 @@
-"""Which words HAProxy knows where, by version: generated tables for 2.6 and 2.8, and what later versions added."""
+"""Which words HAProxy knows where, by version: a generated table for 2.6 and 2.8, and what later versions added."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from levelhead.engines.haproxy import keywords_2_6, keywords_2_8, keywords_later
+from levelhead.engines.haproxy import keywords_known, keywords_later
 
 ANY_VERSION: Final = "any HAProxy"
 PROXIES: Final = ("defaults", "frontend", "backend", "listen")
@@ -20,9 +20,10 @@ HEADERS: Final = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One version's words. `server` and `bind` map a word to the number of its values, -1 for as many as fit.
+    """The words of one version, or of several together.
 
-    Actions that end in `*` are prefixes.
+    `server` and `bind` map a word to the number of its values, -1 for as many as fit. Actions that end in `*` are
+    prefixes.
     """
 
     name: str
@@ -38,22 +39,21 @@ class Words:
         return self.sections.get("listen" if section in PROXIES else section, frozenset())
 
 
-@lru_cache(maxsize=8)
 def words(version: tuple[int, int] | None) -> Words:
-    """The words of the newest table that is not newer than the version; of all tables for None."""
+    """The words of the newest version we have that is not newer than this one; of all for None, and beyond 2.8."""
     if version is None or version > (2, 8):
-        return _merged(
-            ANY_VERSION if version is None else f"HAProxy {version[0]}.{version[1]}", _old(), _new(), _later()
-        )
-    return _new() if version >= (2, 7) else _old()
+        return _words(ANY_VERSION if version is None else f"HAProxy {version[0]}.{version[1]}", "2.6", "2.8", "3")
+    known = "2.8" if version >= (2, 7) else "2.6"
+    return _words(f"HAProxy {known}", known)
 
 
 def known_elsewhere(section: str, word: str) -> str:
-    """The first version whose table has the word in this section, empty if none has it."""
-    for table in (_old(), _new()):
+    """The first version that has the word in this section, empty if none has it."""
+    for version in ("2.6", "2.8", "3"):
+        table = _words(f"HAProxy {version}", version)
         if word in table.of(section):
             return table.name
-    return "HAProxy 3" if word in _later().of(section) else ""
+    return ""
 
 
 def likely(word: str, known: Iterable[str]) -> str:
@@ -66,55 +66,34 @@ def likely(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-@lru_cache(maxsize=1)
-def _old() -> Words:
-    return _table("HAProxy 2.6", keywords_2_6.SECTIONS, keywords_2_6.REMOVED, keywords_2_6.REGISTERED)
-
-
-@lru_cache(maxsize=1)
-def _new() -> Words:
-    return _table("HAProxy 2.8", keywords_2_8.SECTIONS, keywords_2_8.REMOVED, keywords_2_8.REGISTERED)
-
-
-@lru_cache(maxsize=1)
-def _later() -> Words:
-    return _table("HAProxy 3", keywords_later.SECTIONS, {}, keywords_later.REGISTERED)
-
-
-def _table(name: str, sections: Mapping[str, str], removed: Mapping[str, str], registered: Mapping[str, str]) -> Words:
-    by_section = {section: frozenset(text.split()) for section, text in sections.items()}
-    options = [word.partition(":") for word in registered.get("option", "").split()]
+@lru_cache(maxsize=8)
+def _words(name: str, *versions: str) -> Words:
+    """What any of these versions knows; "3" is all that was learnt after 2.8."""
+    later = (keywords_later.SECTIONS, keywords_later.REGISTERED) if "3" in versions else ({}, {})
+    sections = _split(versions, keywords_known.SECTIONS, later[0])
+    registered = _split(versions, keywords_known.REGISTERED, later[1])
     return Words(
         name,
-        by_section,
-        {section: frozenset(text.split()) for section, text in removed.items()},
-        by_section.get("option in listen", frozenset()),
-        {option: sides for option, _, sides in options},
-        _counts(registered.get("server", "")),
-        _counts(registered.get("bind", "")),
-        {kind: frozenset(text.split()) for kind, text in registered.items() if " " in kind or kind.startswith("http-")},
+        {section: frozenset(found) for section, found in sections.items()},
+        {section: frozenset(found) for section, found in _split(versions, keywords_known.REMOVED).items()},
+        frozenset(sections["option in listen"]),
+        dict(_pair(entry) for entry in registered["option"]),
+        {word: int(count) for word, count in map(_pair, registered["server"])},
+        {word: int(count) for word, count in map(_pair, registered["bind"])},
+        {kind: frozenset(found) for kind, found in registered.items() if " " in kind or kind.startswith("http-")},
     )
 
 
-def _counts(text: str) -> dict[str, int]:
-    return {word: int(count or 0) for word, _, count in (entry.partition(":") for entry in text.split())}
-
-
-def _merged(name: str, *tables: Words) -> Words:
-    sections: dict[str, frozenset[str]] = {}
-    actions: dict[str, frozenset[str]] = {}
+def _split(versions: tuple[str, ...], *tables: Mapping[str, str]) -> dict[str, list[str]]:
+    """The words of these versions in each row; `@2.6` ends one that not all know."""
+    found: dict[str, list[str]] = {}
     for table in tables:
-        for section, found in table.sections.items():
-            sections[section] = sections.get(section, frozenset()) | found
-        for family, more in table.actions.items():
-            actions[family] = actions.get(family, frozenset()) | more
-    return Words(
-        name,
-        sections,
-        tables[-2].removed,
-        frozenset().union(*(t.options for t in tables)),
-        {k: v for t in tables for k, v in t.sides.items()},
-        {k: v for t in tables for k, v in t.server.items()},
-        {k: v for t in tables for k, v in t.bind.items()},
-        actions,
-    )
+        for row, text in table.items():
+            entries = (entry.partition("@") for entry in text.split())
+            found.setdefault(row, []).extend(word for word, _, only in entries if not only or only in versions)
+    return found
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    word, _, value = entry.partition(":")
+    return word, value
