@@ -1,6 +1,6 @@
 """Simulated hours of random faults, and whether a law of mitigation was broken. Exit 1 if one was.
 
-    .venv/bin/python bench/laws.py [--pool-hours 2000] [--pools 40] [--seed 1]
+    .venv/bin/python bench/laws.py [--pool-hours 2000] [--pools 40] [--tick-s 1] [--seed 1]
 
 One run is a quarter of an hour of so many pools; runs are spread over the cores.
 """
@@ -21,7 +21,7 @@ from tests.laws import Toll, run
 RUN_H = 0.25
 
 
-def played(job: tuple[int, int, float]) -> tuple[int, Toll]:
+def played(job: tuple[int, int, float, float]) -> tuple[int, Toll]:
     return job[0], run(*job)
 
 
@@ -29,12 +29,13 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pool-hours", type=float, default=2000.0)
     options.add_argument("--pools", type=int, default=40)
+    options.add_argument("--tick-s", type=float, default=1.0)
     options.add_argument("--seed", type=int, default=1, help="the first of as many as there are runs")
     options.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     chosen = options.parse_args()
     runs = max(round(chosen.pool_hours / chosen.pools / RUN_H), 1)
     each = chosen.pool_hours / chosen.pools / runs
-    jobs = [(chosen.seed + n, chosen.pools, each) for n in range(runs)]
+    jobs = [(chosen.seed + n, chosen.pools, each, chosen.tick_s) for n in range(runs)]
     began, whole, failing = time.monotonic(), Toll(), list[int]()
     with ProcessPoolExecutor(chosen.cores) as workers:
         for seed, toll in workers.map(played, jobs):
@@ -52,7 +53,7 @@ def main() -> int:
           f"{len(whole.broken)} laws broken ({time.monotonic() - began:.0f} s)")  # fmt: skip
     if failing:
         print(f"again: .venv/bin/python bench/laws.py --pools {chosen.pools} --pool-hours {each * chosen.pools:g} "
-              f"--seed {failing[0]}")  # fmt: skip
+              f"--tick-s {chosen.tick_s:g} --seed {failing[0]}")  # fmt: skip
     return 1 if failing else 0
 
 

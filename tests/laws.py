@@ -73,13 +73,12 @@ from levelhead.simulate import (
 )
 from levelhead.telemetry import NO_RECORDS, Health, Missing, Records, Sample
 
-TICK_S = 0.5
 BEGAN = 1_700_000_000.0
 # What is older than this must not be acted on; a plan must be kept or undone so long after its time at the latest.
 STALE_S, SLACK_S = 2.0, 3.0
 HISTORY = 20
-# The rate is counted over so long; a rate of few requests is only known to within this factor.
-RATE_S, COUNTED = 10.0, 1.5
+# The rate is the lower one of two times; a rate of few requests is only known to within this factor.
+RATE_S, LATELY_S, COUNTED = 10.0, 3.0, 1.5
 POLICIES: tuple[Policy, ...] = (RoundRobin(), RoundRobin(), LeastRequest(), RandomPick(), Hash("header", "x-tenant"))
 
 
@@ -105,11 +104,11 @@ class Toll:
     broken: list[Broken] = field(default_factory=list)
 
 
-def run(seed: int, pools: int, hours: float) -> Toll:
+def run(seed: int, pools: int, hours: float, tick_s: float) -> Toll:
     """Plays so many hours of so many pools."""
-    chaos = Chaos(seed, pools)
-    for tick in range(1, round(hours * 3600 / TICK_S) + 1):
-        chaos.tick(tick * TICK_S)
+    chaos = Chaos(seed, pools, tick_s)
+    for tick in range(1, round(hours * 3600 / tick_s) + 1):
+        chaos.tick(tick * tick_s)
     chaos.toll.pool_hours = pools * hours
     return chaos.toll
 
@@ -117,8 +116,9 @@ def run(seed: int, pools: int, hours: float) -> Toll:
 class Chaos:
     """The run: a world, the loop over it, and what disturbs both."""
 
-    def __init__(self, seed: int, pools: int) -> None:
+    def __init__(self, seed: int, pools: int, tick_s: float) -> None:
         self.chance = Random(seed)
+        self.tick_s = tick_s
         self.toll = Toll()
         rates = [self.chance.choice((2.0, 5.0, 10.0)) for _ in range(pools)]
         fleet = _fleet(self.chance, rates)
@@ -131,7 +131,7 @@ class Chaos:
         )
         self.revisions: tuple[Revision, ...] = (Revision(1, fleet, "ann", BEGAN, "first"),)
         self.state: State = control.begin((), (), 1)
-        self.judge = Judge(self.toll)
+        self.judge = Judge(self.toll, tick_s)
         self.kept: dict[str, Incident] = {}
         self.good: tuple[int, ...] = ()
         self.putting: tuple[Put, float, bool] | None = None
@@ -145,7 +145,7 @@ class Chaos:
         self._afflict(at_s)
         self.world.advance(at_s)
         self._engine_answers(at_s)
-        if self.chance.random() < 0.0003:
+        if self.chance.random() < 0.001 * self.tick_s:
             self._die()
         view = View(
             at=BEGAN + at_s, sample=self._sample(at_s), revisions=self.revisions, records=self._records(at_s),
@@ -175,14 +175,14 @@ class Chaos:
     def _afflict(self, at_s: float) -> None:
         """About one fault in four minutes and pool, each for some seconds to some minutes."""
         fleet = self.revisions[-1].fleet
-        if self.chance.random() < len(fleet.pools) * TICK_S / 240:
+        if self.chance.random() < len(fleet.pools) * self.tick_s / 240:
             pool = self.chance.choice(fleet.pools)
             server = self.chance.choice(pool.servers).name
             fault, back = self._fault(pool.name, self.chance.choice((server, server, server, None)))
             self.toll.faults += 1
             self.world.inject(fault, at_s)
             self.world.inject(back, at_s + self.chance.choice((3.0, 20.0, 60.0)))
-        if self.chance.random() < TICK_S / 1800:
+        if self.chance.random() < self.tick_s / 1800:
             self.world.inject(Restart(), at_s)
 
     def _fault(self, pool: str, server: str | None) -> tuple[Fault, Fault]:
@@ -212,12 +212,12 @@ class Chaos:
         return self.samples[-1]
 
     def _records(self, at_s: float) -> Records:
-        return self.world.records() if at_s % 2.0 < TICK_S else NO_RECORDS
+        return self.world.records() if at_s % 2.0 < self.tick_s else NO_RECORDS
 
     def _order(self, at_s: float) -> tuple[Order, ...]:
         """Once in ten minutes and pool somebody does something, wise or not."""
         fleet = self.revisions[-1].fleet
-        if self.putting is not None or self.chance.random() > len(fleet.pools) * TICK_S / 600:
+        if self.putting is not None or self.chance.random() > len(fleet.pools) * self.tick_s / 600:
             return ()
         pool = self.chance.choice(fleet.pools)
         server = self.chance.choice(pool.servers).name
@@ -261,9 +261,10 @@ class Chaos:
 class Judge:
     """Watches every tick; what Levelhead does by itself must keep all laws."""
 
-    def __init__(self, toll: Toll) -> None:
+    def __init__(self, toll: Toll, tick_s: float) -> None:
         self.toll = toll
-        self.arrived: deque[Sample] = deque(maxlen=round(RATE_S / TICK_S) + 1)
+        self.tick_s = tick_s
+        self.arrived: deque[Sample] = deque(maxlen=round(RATE_S / tick_s) + 1)
         self.undone_at: dict[str, float] = {}
         self.verified_late: dict[str, float] = {}
 
@@ -281,11 +282,9 @@ class Judge:
         self.toll.broken += [Broken(at_s, law, what) for law, what in found]
 
     def _rate(self, truth: Sample, pool: str) -> float:
-        """Requests per second that came to the pool in the last seconds."""
-        first, i = self.arrived[0], truth.layout.pools.index(pool)
-        if first.layout.pools != truth.layout.pools or first.epoch != truth.epoch or first.at_s == truth.at_s:
-            return 0.0
-        return float(truth.pool.arrived[i] - first.pool.arrived[i]) / (truth.at_s - first.at_s)
+        """Requests per second that came to the pool in the last seconds, and in the very last: the fewer."""
+        lately = self.arrived[-min(round(LATELY_S / self.tick_s) + 1, len(self.arrived))]
+        return min(_between(first, truth, pool) for first in (self.arrived[0], lately))
 
     def _one_at_a_time(self, view: View, puts: list[Put]) -> Iterator[tuple[str, str]]:
         if len(puts) > 1 or (puts and view.busy):
@@ -327,7 +326,7 @@ class Judge:
         """Seconds in which a plan could have been judged and was not."""
         fresh = not isinstance(view.sample, Missing) and not view.busy and view.at - view.sample.at_s < STALE_S
         late = {
-            n: self.verified_late.get(f"{n}/{s.doing.ticket}", 0.0) + (TICK_S if fresh else 0.0)
+            n: self.verified_late.get(f"{n}/{s.doing.ticket}", 0.0) + (self.tick_s if fresh else 0.0)
             for n, s in outcome.state.pools
             if s.doing is not None and s.doing.applied_at is not None and view.at - s.doing.applied_at > VERIFY_S
         }
@@ -335,8 +334,15 @@ class Judge:
             f"{n}/{s.doing.ticket}": late[n] for n, s in outcome.state.pools if s.doing is not None and n in late
         }
         for name, seconds in late.items():
-            if SLACK_S < seconds <= SLACK_S + TICK_S:
+            if SLACK_S < seconds <= SLACK_S + self.tick_s:
                 yield "verified on users, else undone", f"{name} is neither kept nor undone"
+
+
+def _between(first: Sample, truth: Sample, pool: str) -> float:
+    if first.layout.pools != truth.layout.pools or first.epoch != truth.epoch or first.at_s == truth.at_s:
+        return 0.0
+    i = truth.layout.places[pool]
+    return float(truth.pool.arrived[i] - first.pool.arrived[i]) / (truth.at_s - first.at_s)
 
 
 def _safe(before: Pool, after: Pool, truth: Sample, rate: float) -> Iterator[tuple[str, str]]:

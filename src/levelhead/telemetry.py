@@ -6,7 +6,7 @@ column. It is neither zero nor down, and whoever reads a column handles it first
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -45,7 +45,8 @@ _FAILING, _UNKNOWN_STANDING, _READY = int(Health.FAILING), int(Standing.UNKNOWN)
 class Layout:
     """Which row is which server. `servers[offsets[i]:offsets[i + 1]]` are the servers of `pools[i]`.
 
-    `starts` are the offsets for `np.add.reduceat` (every pool has at least one server), `sizes` how many rows each has.
+    `starts` are the offsets for `np.add.reduceat` (every pool has at least one server), `sizes` how many rows each has,
+    `places` the position of each pool in pool columns.
     """
 
     pools: tuple[str, ...]
@@ -53,11 +54,13 @@ class Layout:
     servers: tuple[str, ...]
     starts: Ints = field(init=False, compare=False, repr=False)
     sizes: Ints = field(init=False, compare=False, repr=False)
+    places: Mapping[str, int] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         bounds = np.asarray(self.offsets, dtype=np.int64)
         object.__setattr__(self, "starts", bounds[:-1])
         object.__setattr__(self, "sizes", bounds[1:] - bounds[:-1])
+        object.__setattr__(self, "places", {pool: i for i, pool in enumerate(self.pools)})
 
     @staticmethod
     def of(members: tuple[tuple[str, tuple[str, ...]], ...]) -> Layout:
@@ -69,9 +72,7 @@ class Layout:
 
     def rows(self, pool: str) -> slice:
         """The rows of a pool; KeyError if it has none."""
-        if pool not in self.pools:
-            raise KeyError(pool)
-        i = self.pools.index(pool)
+        i = self.places[pool]
         return slice(self.offsets[i], self.offsets[i + 1])
 
     def members(self, pool: str) -> tuple[str, ...]:
@@ -106,8 +107,7 @@ def moved_pools(old: Layout, new: Layout) -> Ints:
     """The same for pools."""
     if old.pools == new.pools:
         return np.arange(len(new.pools), dtype=np.int64)
-    at = {pool: i for i, pool in enumerate(old.pools)}
-    return np.asarray([at.get(pool, -1) for pool in new.pools], dtype=np.int64)
+    return np.asarray([old.places.get(pool, -1) for pool in new.pools], dtype=np.int64)
 
 
 # Counters grow from 0 within an epoch; gauges are the value now. Names are the field's own words.

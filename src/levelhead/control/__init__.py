@@ -30,7 +30,7 @@ from levelhead.control.base import (
 )
 from levelhead.control.cases import case_of, known, unknown_case
 from levelhead.control.orders import ordered
-from levelhead.control.pools import HARMLESS, opened, pool_turn, reported, taken_up, troubles
+from levelhead.control.pools import HARMLESS, opened, pool_turn, reported, standing_now, taken_up, troubles
 from levelhead.control.turn import Turn
 from levelhead.detect import memory
 from levelhead.detect.base import Kind, Signal
@@ -45,8 +45,14 @@ GOOD_AFTER_S = 8.0
 GOOD_REQUESTS = 100.0
 GOOD_IDLE_S = 60.0
 
+# A sample this much older than the last one is no late one: the clock was set back.
+LATE_S = 60.0
+
 # So few pools are told of one by one even when nothing is wrong.
 FEW = 3
+
+# Trouble this old, with the same signals as before and nothing under way, is looked at once in so long.
+SETTLED_S, TURN_S = 10.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,13 @@ class _Scene:
     tick: Tick | None
     signals: tuple[Signal, ...]
     why: str
+
+    def of_pools(self) -> dict[str, tuple[Signal, ...]]:
+        """The signals of each pool that has some."""
+        found: dict[str, list[Signal]] = {}
+        for signal in self.signals:
+            found.setdefault(signal.pool, []).append(signal)
+        return {pool: tuple(signals) for pool, signals in found.items()}
 
 
 @dataclass(slots=True)
@@ -95,7 +108,11 @@ def _looked(state: State, view: View) -> _Scene:
         since = view.at if state.missing_since is None else state.missing_since
         why = f"no telemetry since {view.at - since:.1f} s ({sample.why}): nothing is judged and nothing is done"
         return _Scene(replace(state, missing_since=since), None, state.signals, why)
-    before, state = state.sample, replace(state, sample=sample, missing_since=None)
+    before = state.sample
+    if before is not None and 0 <= before.at_s - sample.at_s < LATE_S:
+        # What came late or twice was counted already; the next sample is compared with the newest one.
+        return _Scene(state, None, state.signals, "the sample is not newer than the last one: nothing is judged")
+    state = replace(state, sample=sample, missing_since=None)
     if before is None:
         return _Scene(state, None, (), "the first look at the proxy: nothing to compare it with yet")
     tick = between(before, sample, view.records)
@@ -113,8 +130,11 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
     up against the fleet in force, and a second one would undo the first."""
     state, effects = scene.state, list[Effect]()
     desk = _Desk(dict(state.pools), state.next_ticket, state.next_incident)
-    awake = _awake(scene, view)
-    cases = tuple((pool, _case(pool, view, scene), known(pool, scene.tick)) for pool in awake)
+    of_pools = scene.of_pools()
+    awake = _awake(desk, of_pools, view)
+    cases = tuple(
+        (pool, _case(pool, view, scene, of_pools.get(pool.name, ())), known(pool, scene.tick)) for pool in awake
+    )
     for pool, case, fresh in cases:
         turn = _turn(desk, state.good, case, view, busy=True)
         turn = _told(_harmed(turn, scene, pool.name), scene, view)
@@ -127,7 +147,7 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
         desk.keep(pool.name, turn)
     answered = {e.order for e in effects if isinstance(e, (Put, Reply))}
     effects += [Reply(o.id, False, _nowhere(o), (_nowhere(o),)) for o in view.orders if o.id not in answered]
-    sentences = _asleep(awake, view, scene)
+    sentences = _asleep(awake, desk, view, scene)
     for pool, case, fresh in cases:
         if not fresh:
             continue
@@ -145,25 +165,39 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
     return state, effects, sentences
 
 
-def _awake(scene: _Scene, view: View) -> tuple[Pool, ...]:
+def _awake(desk: _Desk, of_pools: dict[str, tuple[Signal, ...]], view: View) -> tuple[Pool, ...]:
     """The pools that need a turn: all while people or the proxy want something, else those that are in trouble."""
     pools = view.fleet.pools
     if view.orders or view.events or len(pools) <= FEW:
         return pools
-    named = {s.pool for s in scene.signals if s.kind not in HARMLESS}
-    named |= {name for name, remembered in scene.state.pools if remembered.incident is not None}
+    named = {name for name, signals in of_pools.items() if any(s.kind not in HARMLESS for s in signals)}
+    named |= {name for name, remembered in desk.pools.items() if remembered.incident is not None}
+    named -= {name for name in named if _waits(desk.pool(name), of_pools.get(name, ()), view.at)}
     return tuple(pool for pool in pools if pool.name in named)
 
 
-def _asleep(awake: tuple[Pool, ...], view: View, scene: _Scene) -> list[str]:
+def _waits(state: PoolState, signals: tuple[Signal, ...], at: float) -> bool:
+    """Whether an incident is as it was a moment ago, and nobody is doing anything about it."""
+    incident = state.incident
+    if incident is None or state.doing is not None or state.watching or at - state.turned_at >= TURN_S:
+        return False
+    return at - incident.clocks.detected >= SETTLED_S and state.explained_by == standing_now(signals)
+
+
+def _asleep(awake: tuple[Pool, ...], desk: _Desk, view: View, scene: _Scene) -> list[str]:
     """What there is to say of all the others together."""
-    calm = len(view.fleet.pools) - len(awake)
-    if calm == 0 or scene.tick is None:
-        return []
-    rate = float(np.nansum(scene.tick.pool.arrived)) / scene.tick.seconds
-    told = [f"{calm} {'other ' if awake else ''}pools: nothing amiss ({rate:.0f} requests/s arrive in all)"]
     named = {pool.name for pool in awake}
-    return told + [f"{s.pool}: {s.sentence}" for s in scene.signals if s.pool not in named][:FEW]
+    waiting = sum(s.incident is not None and name not in named for name, s in desk.pools.items())
+    calm = len(view.fleet.pools) - len(awake) - waiting
+    if scene.tick is None:
+        return []
+    told = [f"{waiting} pools: in trouble as a moment ago"] if waiting else []
+    if calm:
+        rate = float(np.nansum(scene.tick.pool.arrived)) / scene.tick.seconds
+        others = "other " if awake or waiting else ""
+        told.append(f"{calm} {others}pools: nothing amiss ({rate:.0f} requests/s arrive in all)")
+    quiet = [s for s in scene.signals if s.pool not in named and s.kind in HARMLESS]
+    return told + [f"{s.pool}: {s.sentence}" for s in quiet[:FEW]]
 
 
 def _orphans_closed(desk: _Desk, view: View) -> list[Effect]:
@@ -188,19 +222,23 @@ def _turn(desk: _Desk, known_good: tuple[int, ...], case: Case, view: View, *, b
     return Turn(remembered, situation, view.at, desk.tickets, desk.incidents, busy)
 
 
-def _case(pool: Pool, view: View, scene: _Scene) -> Case:
+def _case(pool: Pool, view: View, scene: _Scene, signals: tuple[Signal, ...]) -> Case:
     detection = scene.state.detection
     if scene.tick is None or detection is None or not known(pool, scene.tick):
         return unknown_case(pool, view)
-    return case_of(pool, view, detection, scene.tick, scene.signals, scene.state.memory)
+    return case_of(pool, view, detection, scene.tick, signals, scene.state.memory)
 
 
 def _harmed(turn: Turn, scene: _Scene, pool: str) -> Turn:
-    """With this tick's harm in its open incident."""
-    glances, slo = scene.state.glances, turn.case.pool.slo
-    if turn.state.incident is None or scene.tick is None or pool not in scene.tick.layout.pools:
+    """With the harm since its last turn in its open incident."""
+    state, glances = turn.state, scene.state.glances
+    if scene.tick is None:
         return turn
-    return turn.remembering(harm.remembered(turn.state, harm.suffering(glances[-1], pool, slo.latency_ms)))
+    if state.incident is not None:
+        late_ms = turn.case.pool.slo.latency_ms
+        for suffered in harm.lately(tuple(g for g in glances if g.at > state.counted_at), pool, late_ms):
+            state = harm.remembered(state, suffered)
+    return turn.remembering(replace(state, turned_at=turn.at, counted_at=glances[-1].at))
 
 
 def _told(turn: Turn, scene: _Scene, view: View) -> Turn:

@@ -207,6 +207,8 @@ class PoolState:
     users_harmed: frozenset[str] = frozenset()
     forced: str = ""
     kept_at: float = 0.0
+    turned_at: float = 0.0
+    counted_at: float = 0.0  # on the engine's clock: harm until then is in the incident
     explained_at: float = 0.0
     explained_by: frozenset[tuple[Kind, str]] = frozenset()  # the signals that stood then
 

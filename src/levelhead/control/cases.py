@@ -23,7 +23,7 @@ MOVED = 0.05
 
 def known(pool: Pool, tick: Tick | None) -> bool:
     """Whether this tick shows just the servers that the configuration names."""
-    if tick is None or pool.name not in tick.layout.pools:
+    if tick is None or pool.name not in tick.layout.places:
         return False
     return tick.layout.members(pool.name) == tuple(s.name for s in pool.servers)
 
@@ -43,9 +43,10 @@ def unknown_case(pool: Pool, view: View) -> Case:
 def case_of(
     pool: Pool, view: View, detection: Detection, tick: Tick, signals: tuple[Signal, ...], memory: Memory | None = None
 ) -> Case:
-    """The case of a pool that is `known` in this tick; without `memory` nothing is known of the minutes before."""
+    """The case of a pool that is `known` in this tick, with its signals; without `memory` nothing is known of the
+    minutes before."""
     layout, now = tick.layout, detection.recent
-    rows, i = layout.rows(pool.name), layout.pools.index(pool.name)
+    rows, i = layout.rows(pool.name), layout.places[pool.name]
     names = layout.servers[rows]
     requests = now.requests[rows]
     total = float(requests.sum())
@@ -53,9 +54,8 @@ def case_of(
     seconds = max(float(now.seconds[i]), 1e-9)
     failing = _named(names, tick.failing()[rows])
     away = _named(names, ~(tick.ready() | tick.unsaid())[rows] | (tick.weight[rows] == 0))
-    mine = tuple(s for s in signals if s.pool == pool.name)
     return Case(
-        pool=pool, at=view.at, servers=names, signals=mine,
+        pool=pool, at=view.at, servers=names, signals=signals,
         intended=predict.intended(pool),
         predicted=predict.predicted_now(tick.weight[rows], tick.ramp[rows], tick.health[rows], tick.standing[rows]),
         observed=requests / total if total >= 1 else np.full(len(names), np.nan),
@@ -69,7 +69,7 @@ def case_of(
         shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
         queued=float(max(known_or(tick.pool.queued)[i], known_or(tick.queued)[rows].sum())),
         # Only trouble asks for what was before.
-        past=_past(memory, pool.name, names) if mine else None,
+        past=_past(memory, pool.name, names) if signals else None,
     )  # fmt: skip
 
 
@@ -148,6 +148,6 @@ def _serves(pool: Pool | None, name: str) -> bool:
 
 
 def _past(memory: Memory | None, pool: str, servers: tuple[str, ...]) -> Past | None:
-    if memory is None or pool not in memory.layout.pools or memory.layout.members(pool) != servers:
+    if memory is None or pool not in memory.layout.places or memory.layout.members(pool) != servers:
         return None
     return of_pool(memory, pool)

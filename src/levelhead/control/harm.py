@@ -24,12 +24,12 @@ def glanced(glances: tuple[Glance, ...], tick: Tick) -> tuple[Glance, ...]:
 
 def lately(glances: tuple[Glance, ...], pool: str, late_ms: float) -> tuple[Suffering, ...]:
     """The pool's harm in each of these glances that shows it."""
-    return tuple(suffering(glance, pool, late_ms) for glance in glances if pool in glance.layout.pools)
+    return tuple(suffering(glance, pool, late_ms) for glance in glances if pool in glance.layout.places)
 
 
 def suffering(glance: Glance, pool: str, late_ms: float) -> Suffering:
     """The pool's harm in one tick. Failed requests are counted by the engine; late ones by sampled records."""
-    rows, i = glance.layout.rows(pool), glance.layout.pools.index(pool)
+    rows, i = glance.layout.rows(pool), glance.layout.places[pool]
     records = glance.records
     mine = (records.row >= rows.start) & (records.row < rows.stop)
     if len(glance.layout.pools) == 1:

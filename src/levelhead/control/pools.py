@@ -40,6 +40,11 @@ def troubles(case: Case) -> tuple[Signal, ...]:
     return tuple(s for s in case.signals if s.kind not in HARMLESS)
 
 
+def standing_now(signals: tuple[Signal, ...]) -> frozenset[tuple[Kind, str]]:
+    """Which signals stand, about whom."""
+    return frozenset((s.kind, s.server) for s in signals)
+
+
 def pool_turn(turn: Turn) -> tuple[Turn, str]:
     """The pool after this tick, and the sentence that says what it did or why it did nothing."""
     trouble = troubles(turn.case)
@@ -109,7 +114,11 @@ def opened(turn: Turn, symptom: str, fault: float) -> Turn:
         id=f"INC-{turn.incidents}", pool=turn.case.pool.name, title=symptom, phase=Phase.INVESTIGATING,
         clocks=Clocks(fault=fault, detected=turn.at),
     )  # fmt: skip
-    state = PoolState(incident=incident, lately=turn.state.lately, forced=turn.state.forced)
+    before = turn.state
+    state = PoolState(
+        incident=incident, lately=before.lately, forced=before.forced, turned_at=before.turned_at,
+        counted_at=before.counted_at,
+    )  # fmt: skip
     turn = replace(turn.remembering(harm.opened(state, fault)), incidents=turn.incidents + 1)
     return turn.wanting(Tell(turn.incident, "opened", symptom))
 
@@ -153,7 +162,7 @@ def _explained(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
     if turn.state.doing is not None:
         # What is seen while a plan takes effect speaks of the plan; the stories that led to it stand.
         return turn
-    seen = frozenset((s.kind, s.server) for s in turn.case.signals)
+    seen = standing_now(turn.case.signals)
     state, age = turn.state, turn.at - turn.incident.clocks.detected
     if seen == state.explained_by and turn.at - state.explained_at < min(AGAIN_PART * age, AGAIN_S):
         return turn

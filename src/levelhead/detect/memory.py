@@ -13,7 +13,7 @@ import numpy as np
 from levelhead.detect.base import Kind, Signal
 from levelhead.detect.recent import records_by_row
 from levelhead.model import Fleet
-from levelhead.telemetry import Flags, Floats, Layout, Records, Tick, known_or, moved_rows, reindexed
+from levelhead.telemetry import Flags, Floats, Layout, Records, Tick, known_or, moved_pools, moved_rows, reindexed
 
 # Sums of "lately" fade with this half-life; what was usual is learnt with the other.
 LATELY_S = 2.0
@@ -129,7 +129,7 @@ def _relaid(memory: Memory, layout: Layout) -> Memory:
     if layout == memory.layout:
         return memory
     rows = moved_rows(memory.layout, layout)
-    pools = np.asarray([memory.layout.pools.index(p) if p in memory.layout.pools else -1 for p in layout.pools])
+    pools = moved_pools(memory.layout, layout)
     fresh = begin(layout)
     times = {name: reindexed(getattr(memory, name), rows, np.nan) for name in _TIMES}
     added = (rows < 0) & (layout.per_row((pools >= 0).astype(np.float64)) > 0)
@@ -223,7 +223,7 @@ def _folded(memory: Memory, tick: Tick, bounds: Floats, late_ms: Floats, alarmed
 
 def of_pool(memory: Memory, pool: str) -> Past:
     """One pool's part; KeyError where it has none."""
-    rows, i = memory.layout.rows(pool), memory.layout.pools.index(pool)
+    rows, i = memory.layout.rows(pool), memory.layout.places[pool]
     sums = memory.sums[rows]
     pace = sums[:, 4] / np.maximum(sums[:, 0], 1.0)
     return Past(
@@ -292,7 +292,7 @@ def _clients(memory: Memory, pool: str) -> tuple[tuple[str, float], ...]:
     """Fading counts of the pool's busiest clients."""
     counts: dict[str, float] = {}
     for at, layout, records in memory.crowd:
-        if pool not in layout.pools:
+        if pool not in layout.places:
             continue
         rows, worth = layout.rows(pool), 0.5 ** ((memory.at - at) / CLIENTS_S)
         for i in np.flatnonzero((records.row >= rows.start) & (records.row < rows.stop)).tolist():

@@ -54,9 +54,11 @@ def _overload(case: Case, pool: Pool, serving: frozenset[str], unfit: frozenset[
     ready = np.asarray([s.name in serving for s in pool.servers])
     weights = np.where(ready, [s.weight for s in pool.servers], 0.0)
     share = weights / weights.sum()
+    # A moment's lull is no room: what is forecast will be back.
+    load = float(np.fmax(case.rate, case.forecast))
     found = []
     for server, part, was in zip(pool.servers, share, now, strict=True):
-        rate = part * case.rate
+        rate = part * load
         if server.capacity is not None and rate > server.capacity and part > was:
             found.append(f"{server.name} would get {rate:.0f} requests/s and can bear {server.capacity:.0f}")
         elif server.capacity is None and part > was + 0.01 and part > MOST_GROWTH / len(share):

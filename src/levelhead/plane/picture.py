@@ -35,7 +35,7 @@ def _pool(pool: Pool, state: State, records: Sequence[Records]) -> PoolStatus:
     shown = detection is not None and state.sample is not None and _same(pool, state.sample.layout, detection.layout)
     rate = forecast = harmed = p50 = p99 = None
     if shown and detection is not None:
-        i, now = detection.layout.pools.index(pool.name), detection.recent
+        i, now = detection.layout.places[pool.name], detection.recent
         rate = _known(now.arrived[i] / max(now.seconds[i], 1e-9))
         forecast = _known(now.rate[i])
         harmed = float(min(now.harmed[i] / max(now.arrived[i], 1.0), 1.0))
@@ -65,7 +65,7 @@ def _servers(pool: Pool, state: State, records: Sequence[Records], shown: bool) 
     rows = sample.layout.rows(pool.name)
     must = predict.predicted_now(sample.weight[rows], sample.ramp[rows], sample.health[rows], sample.standing[rows])
     now = detection.recent
-    i = detection.layout.pools.index(pool.name)
+    i = detection.layout.places[pool.name]
     seconds, total = max(float(now.seconds[i]), 1e-9), float(now.requests[rows].sum())
     rate = float(now.arrived[i]) / seconds
     drawn = []
@@ -89,7 +89,7 @@ def _servers(pool: Pool, state: State, records: Sequence[Records], shown: bool) 
 
 def _same(pool: Pool, layout: Layout, other: Layout) -> bool:
     names = tuple(s.name for s in pool.servers)
-    return layout == other and pool.name in layout.pools and layout.members(pool.name) == names
+    return layout == other and pool.name in layout.places and layout.members(pool.name) == names
 
 
 def _known(value: np.float64 | float) -> float | None:

@@ -39,6 +39,7 @@ from levelhead.telemetry import (
     Records,
     Sample,
     Standing,
+    moved_pools,
     moved_rows,
     reindexed,
 )  # fmt: skip
@@ -311,7 +312,7 @@ def _never_falling(before: Sample, now: Sample) -> Sample:
     """
     rows = moved_rows(before.layout, now.layout)
     same = reindexed(before.requests, rows, np.inf) <= now.requests
-    pools = np.asarray([before.layout.pools.index(p) if p in before.layout.pools else -1 for p in now.layout.pools])
+    pools = moved_pools(before.layout, now.layout)
 
     def held(old: Floats, new: Floats) -> Floats:
         return np.where(same, np.fmax(reindexed(old, rows, np.nan), new), new)
