@@ -187,7 +187,32 @@ def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+# What detectors learnt.
+
+
+def test_what_was_learnt_last_is_kept(path: Path) -> None:
+    with Store(path) as store:
+        assert store.learned() == b""
+        store.keep_learned(b'{"at":1}')
+        store.keep_learned(b'{"at":2}')
+    with Store(path) as store:
+        assert store.learned() == b'{"at":2}'
+
+
 # Migrations.
+
+
+def test_a_database_of_the_first_form_is_brought_up_and_loses_nothing(path: Path) -> None:
+    with Store(path) as store:
+        store.add_revision(FIRST)
+    with sqlite3.connect(path) as raw:
+        raw.execute("DROP TABLE learned")
+        raw.execute("UPDATE alembic_version SET version_num = '0001'")
+    raw.close()
+
+    with Store(path) as store:
+        assert store.last_revision() == FIRST
+        assert store.learned() == b""
 
 
 def test_the_migrations_lead_to_the_tables(path: Path) -> None:

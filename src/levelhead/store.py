@@ -27,7 +27,7 @@ from levelhead.errors import StoreError
 from levelhead.model import Fleet, Revision
 
 # The newest migration; an older database is brought up to it when it is opened.
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 # A lock is waited for this long at most: the caller may be a control loop.
 BUSY_TIMEOUT_S: Final = 1.0
 # Incidents are called INC-1, INC-2 and so on.
@@ -70,6 +70,12 @@ NOTICES: Final = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Index("notices_by_incident", "incident"),
+)
+LEARNED: Final = sa.Table(
+    "learned",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("record", sa.Text, nullable=False),
 )
 _KEPT_REVISION: Final = tuple(REVISIONS.c[name] for name in ("number", "fleet", "author", "at", "why", "source"))
 _SUMMARY: Final = tuple(INCIDENTS.c[name] for name in ("id", "pool", "opened_at", "closed_at", "phase", "title"))
@@ -252,6 +258,19 @@ class Store:
             query = query.where(INCIDENTS.c.closed_at.is_(None))
         with self._reading() as connection:
             return tuple(IncidentSummary(*row) for row in connection.execute(query))
+
+    # What detectors learnt.
+
+    def keep_learned(self, record: bytes) -> None:
+        """Keeps what was learnt in place of what was before; `record` is JSON in UTF-8."""
+        with self._writing() as connection:
+            connection.execute(sa.delete(LEARNED))
+            connection.execute(sa.insert(LEARNED).values(id=1, record=record.decode()))
+
+    def learned(self) -> bytes:
+        """The record of what was learnt; empty where nothing was yet."""
+        with self._reading() as connection:
+            return str(connection.scalar(sa.select(LEARNED.c.record)) or "").encode()
 
     # Notices.
 

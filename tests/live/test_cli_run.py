@@ -16,9 +16,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
+from levelhead.detect.learned import Learned, PoolLearned
 from levelhead.engines.haproxy.process import find_binary
 from levelhead.errors import EngineError
+from levelhead.store import Store
 from tests.live.free import free_port
 
 pytestmark = pytest.mark.live
@@ -142,18 +145,33 @@ def test_a_proxy_that_is_left_serves_on_and_is_adopted(tmp_path: Path, server: i
     args = ("--server", f"127.0.0.1:{server}", "--listen", f"127.0.0.1:{port}", "--instance", "blue")
     with started(tmp_path, *args, "--leave-proxy") as process:
         first_line(process)
-        until(lambda: answers(port))
+        # Two samples make the first tick.
+        until(lambda: answers(port) and judges(tmp_path))
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert answers(port)
+    watched_s = learnt(tmp_path / "blue").watched_s
     with started(tmp_path, *args) as process:
         assert str(first_line(process)["how"]).startswith("adopt")
-        assert answers(port)
+        until(lambda: answers(port) and judges(tmp_path))
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert not answers(port)
+    assert learnt(tmp_path / "blue").watched_s > watched_s > 0, "the error budget burns on over the restart"
+
+
+def judges(home: Path) -> bool:
+    """Whether it has seen two samples, which make the first tick."""
+    because = str(told(home, "status", "--instance", "blue")[1]["because"])
+    return because != "starting" and not because.startswith("the first look")
+
+
+def learnt(folder: Path) -> PoolLearned:
+    with Store(folder / "levelhead.db") as store:
+        (pool,) = TypeAdapter(Learned).validate_json(store.learned()).pools
+        return pool
 
 
 def test_an_address_in_use_is_said_in_words(tmp_path: Path, server: int) -> None:

@@ -20,6 +20,7 @@ from levelhead.control.base import (
     Outcome,
     PoolState,
     Put,
+    Remember,
     Reply,
     Resolve,
     Revise,
@@ -32,13 +33,14 @@ from levelhead.control.cases import case_of, known, unknown_case
 from levelhead.control.orders import ordered
 from levelhead.control.pools import HARMLESS, opened, pool_turn, reported, standing_now, taken_up, troubles
 from levelhead.control.turn import Turn
-from levelhead.detect import memory
+from levelhead.detect import learned, memory
 from levelhead.detect.base import Kind, Signal
+from levelhead.detect.learned import Learned
 from levelhead.diagnose.base import Case
 from levelhead.incident import Incident, moved, written
 from levelhead.mitigate.base import Situation
 from levelhead.model import AddServer, Pool, Rebuild
-from levelhead.telemetry import Missing, Tick, between
+from levelhead.telemetry import Missing, Sample, Tick, between
 
 # A revision has served well after so long without trouble and with so many requests, or much longer without any.
 GOOD_AFTER_S = 8.0
@@ -47,6 +49,9 @@ GOOD_IDLE_S = 60.0
 
 # A sample this much older than the last one is no late one: the clock was set back.
 LATE_S = 60.0
+
+# What is learnt is kept once in so long.
+KEEP_LEARNED_S = 300.0
 
 # So few pools are told of one by one even when nothing is wrong.
 FEW = 3
@@ -87,10 +92,17 @@ class _Desk:
         self.pools[name], self.tickets, self.incidents = turn.state, turn.tickets, turn.incidents
 
 
-def begin(incidents: tuple[Incident, ...], good: tuple[int, ...], next_incident: int) -> State:
-    """The state of a control plane that starts, with the incidents an earlier one left open."""
+def begin(
+    incidents: tuple[Incident, ...], good: tuple[int, ...], next_incident: int, known: Learned | None = None
+) -> State:
+    """The state of a control plane that starts, with the incidents an earlier one left open, and what it had learnt."""
     pools = tuple((i.pool, taken_up(i)) for i in incidents if i.open)
-    return State(pools=pools, good=good, next_incident=next_incident)
+    return State(pools=pools, good=good, next_incident=next_incident, learned=known)
+
+
+def worth_keeping(state: State, at: float) -> tuple[Remember, ...]:
+    """What the detectors have learnt until now, if they have begun."""
+    return () if state.detection is None else (Remember(learned.learned(state.detection, at)),)
 
 
 def step(state: State, view: View) -> Outcome:
@@ -99,7 +111,10 @@ def step(state: State, view: View) -> Outcome:
     state, effects, sentences = _people_and_pools(scene, view)
     state, marked = _good(state, view, scene)
     because = "; ".join(sentences) if scene.tick is not None else scene.why
-    return Outcome(replace(state, signals=scene.signals), (*effects, *marked), because, scene.signals)
+    state = replace(state, signals=scene.signals, kept_at=state.kept_at or view.at)
+    if view.at - state.kept_at >= KEEP_LEARNED_S and scene.tick is not None:
+        state, effects = replace(state, kept_at=view.at), [*effects, *worth_keeping(state, view.at)]
+    return Outcome(state, (*effects, *marked), because, scene.signals)
 
 
 def _looked(state: State, view: View) -> _Scene:
@@ -118,11 +133,17 @@ def _looked(state: State, view: View) -> _Scene:
     tick = between(before, sample, view.records)
     if isinstance(tick, Missing):
         return _Scene(state, None, state.signals, f"{tick.why}: nothing is judged this tick")
-    detection = state.detection or detect.begin(sample.layout, view.fleet)
+    detection = state.detection or _begun(state.learned, sample, view)
+    state = replace(state, learned=None)
     detection, signals = detect.detect(detection, tick, view.fleet, view.false_alarms_per_month)
     past, signals = memory.remembered(state.memory, tick, view.fleet, signals)
     state = replace(state, detection=detection, memory=past, glances=harm.glanced(state.glances, tick))
     return _Scene(state, tick, signals, "")
+
+
+def _begun(known: Learned | None, sample: Sample, view: View) -> detect.Detection:
+    fresh = detect.begin(sample.layout, view.fleet)
+    return fresh if known is None else learned.taken_up(fresh, known, view.at)
 
 
 def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], list[str]]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from levelhead.detect import Detection
 from levelhead.detect.base import Kind, Signal
+from levelhead.detect.learned import Learned
 from levelhead.detect.memory import Memory
 from levelhead.incident import Incident
 from levelhead.mitigate.base import Plan
@@ -218,6 +219,8 @@ class State:
     """Everything control remembers between ticks."""
 
     detection: Detection | None = None
+    learned: Learned | None = None  # by an earlier control plane, until the first look
+    kept_at: float = 0.0  # when what is learnt was last kept
     memory: Memory | None = None
     sample: Sample | None = None
     signals: tuple[Signal, ...] = ()
@@ -284,7 +287,14 @@ class MarkGood:
     revision: int
 
 
-Effect = Put | Keep | Tell | Reply | MarkGood
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep what the detectors learnt, for a control plane that starts later."""
+
+    learned: Learned
+
+
+Effect = Put | Keep | Tell | Reply | MarkGood | Remember
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def case_of(
         requests=total, weight=tick.weight[rows], failing=failing, unserving=failing | away,
         failure_ratio=np.minimum(now.failures[rows] / seen, 1.0),
         unconnected=now.unconnected[rows] / np.maximum(now.failures[rows], 1.0), in_flight=now.in_flight[rows],
-        rate=float(now.arrived[i]) / seconds, forecast=float(now.rate[i]),
+        rate=float(now.arrived[i]) / seconds, forecast=float(detection.forecast[i]),
         harmed_ratio=min(float(now.harmed[i]) / max(float(now.arrived[i]), 1.0), 1.0),
         changed=last_share_change(view.revisions, pool.name, view.at), away=away,
         drained=_drained(view.revisions, pool.name, away),

@@ -29,6 +29,7 @@ from levelhead.control.base import (
     Order,
     Outcome,
     Put,
+    Remember,
     Reply,
     Report,
     Resolve,
@@ -38,6 +39,7 @@ from levelhead.control.base import (
     Tell,
     View,
 )
+from levelhead.detect.learned import Learned
 from levelhead.errors import ConfigError
 from levelhead.incident import Incident
 from levelhead.model import Revision
@@ -59,6 +61,7 @@ class Opening:
     incidents: tuple[Incident, ...] = ()
     good: tuple[int, ...] = ()
     next_incident: int = 1
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def replay(lines: Iterable[str], name: str) -> Iterator[Replayed]:
     opening: Opening | None = None
     for opening, recorded in read(lines, name):
         if recorded is None:
-            state = control.begin(opening.incidents, opening.good, opening.next_incident)
+            state = control.begin(opening.incidents, opening.good, opening.next_incident, opening.learned)
             continue
         outcome = control.step(state, recorded.view)
         state = outcome.state
@@ -165,6 +168,8 @@ def told(effect: Effect) -> str:
             return f"reply to {order}: {'accepted' if accepted else 'refused'}, {text}"
         case MarkGood(revision):
             return f"revision {revision} is good"
+        case Remember(learned):
+            return f"remember what was learnt of {len(learned.pools)} pools"
         case _:
             assert_never(effect)
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from levelhead import predict
-from levelhead.detect import budget, checks, errors, latency, recent, shares, signals, volume
+from levelhead.detect import budget, checks, errors, latency, recent, season, shares, signals, volume
 from levelhead.detect.base import Signal, Track, thresholds
 from levelhead.detect.budget import Burn
 from levelhead.detect.checks import Checks
 from levelhead.detect.errors import Trial
 from levelhead.detect.recent import Recent
+from levelhead.detect.season import Season
 from levelhead.detect.state import Detection, Expected
 from levelhead.model import Fleet, Pool
 from levelhead.telemetry import Flags, Floats, Layout, Tick, known_or, moved_pools, moved_rows, reindexed
@@ -51,6 +52,7 @@ def begin(layout: Layout, fleet: Fleet) -> Detection:
     rows, pools = len(layout.servers), len(layout.pools)
     return Detection(
         layout=layout, fleet=fleet, expected=expectations(fleet, layout), recent=recent.begin(layout),
+        season=Season.begin(pools), forecast=np.full(pools, np.nan),
         share=Track.begin(rows, len(shares.ALTERNATIVES)), unpredicted=Track.begin(rows, len(shares.ALTERNATIVES)),
         starved=Track.begin(rows, len(shares.FALLEN)), error=Trial.begin(rows), late=Trial.begin(rows),
         held=Track.begin(rows, len(latency.FACTORS)), checks=Checks.begin(rows), burn=Burn.begin(rows),
@@ -89,7 +91,9 @@ def detect(
     counted = recent.records_by_row(tick, state.expected.late_ms)
     before, now = state.recent, recent.updated(state.recent, tick, *counted, calm)
     look = _Look(tick, before, *counted, tick.failures(), latency.allowance(now, tick))
-    state = _servers_tested(replace(state, recent=now), look, tick.layout.per_row(per_pool))
+    state = replace(state, recent=now, season=season.updated(state.season, tick),
+                    forecast=season.forecast(state.season, now.rate, tick.at_s))  # fmt: skip
+    state = _servers_tested(state, look, tick.layout.per_row(per_pool))
     state = _pools_tested(state, look, per_pool)
     return state, signals.standing(state, tick)
 
@@ -176,7 +180,7 @@ def _pools_tested(state: Detection, look: _Look, threshold: Floats) -> Detection
     queue = state.queue.flagged(waiting, tick.at_s)
     return replace(
         state, harm=harm, harmed_at=harmed_at, refused=state.refused.flagged(refusing | still, tick.at_s),
-        surge=volume.surge(state.surge, tick, now, threshold),
+        surge=volume.surge(state.surge, tick, now, state.forecast, threshold),
         retries=volume.retries(state.retries, tick, threshold),
         slowdown=latency.slowdown(state.slowdown, tick, look.allowed, now, threshold),
         queue=replace(queue, on=waiting & (tick.at_s - known_or(queue.since, np.inf) >= QUEUED_S)),
@@ -283,7 +287,8 @@ def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
     fresh = replace(begin(layout, fleet), **columns)  # type: ignore[arg-type]  # each name keeps its own type
     return replace(
         fresh,
-        recent=recent.relaid(state.recent, layout, rows, pools), harmed_at=reindexed(state.harmed_at, pools, -np.inf),
+        recent=recent.relaid(state.recent, layout, rows, pools), season=state.season.reindexed(pools),
+        forecast=reindexed(state.forecast, pools, np.nan), harmed_at=reindexed(state.harmed_at, pools, -np.inf),
         standing=reindexed(state.standing, rows, np.nan), settled_at=reindexed(state.settled_at, rows, -np.inf),
         serving_since=reindexed(state.serving_since, rows, np.nan),
         overfed_at=reindexed(state.overfed_at, rows, -np.inf), got=reindexed(state.got, rows),

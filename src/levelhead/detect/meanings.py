@@ -34,7 +34,11 @@ MEANINGS: Final[Mapping[Kind, Meaning]] = {
         "answers late more often than they do",
         "test",
     ),
-    Kind.SURGE: Meaning("more than 1.25 times the forecast arrive; no trouble in itself", "test"),
+    Kind.SURGE: Meaning(
+        "more than 1.25 times the forecast arrive; the forecast is the last minute's rate, or what was usual at this "
+        "time of earlier days, if that is more; no trouble in itself",
+        "test",
+    ),
     Kind.SLOWDOWN: Meaning(
         "requests stay with the whole pool more than 1.5 times as long as usual; no trouble in itself",
         "test",

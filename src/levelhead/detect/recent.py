@@ -38,6 +38,7 @@ class Recent:
     requests: Floats
     failures: Floats
     unconnected: Floats  # those failures that never got an answer out of the server
+    answered: Floats  # those that it answered with an error
     records: Floats
     late: Floats
     in_flight: Floats
@@ -59,7 +60,7 @@ class Recent:
 
 
 OF_ROWS = frozenset({
-    "requests", "failures", "unconnected", "records", "late", "in_flight", "borne", "ratio", "known_s",
+    "requests", "failures", "unconnected", "answered", "records", "late", "in_flight", "borne", "ratio", "known_s",
 })  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def begin(layout: Layout) -> Recent:
         return np.full(len(layout.pools), value)
 
     return Recent(
-        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0), rows(),
+        layout, rows(), rows(), rows(), rows(), rows(), rows(), rows(), rows(), rows(1.0), rows(),
         pools(), pools(), pools(), pools(), pools(), pools(np.nan), pools(1.0), pools(), pools(np.nan),
         pools(), pools(), pools(np.nan),
     )  # fmt: skip
@@ -99,6 +100,7 @@ def updated(recent: Recent, tick: Tick, counted: Floats, late: Floats, calm: Flo
         requests=recent.requests * fast + known_or(tick.requests),
         failures=recent.failures * fast + known_or(tick.failures()),
         unconnected=recent.unconnected * fast + tick.unconnected(),
+        answered=recent.answered * fast + known_or(tick.errors_5xx),
         records=recent.records * fast + counted,
         late=recent.late * fast + late,
         in_flight=recent.in_flight + (1 - fast) * (held - recent.in_flight),

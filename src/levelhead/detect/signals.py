@@ -73,10 +73,19 @@ def _errors(state: Detection, tick: Tick) -> list[Signal]:
     trial = state.error
 
     def say(row: int, rows: slice) -> str:
-        return (f"{trial.bad[row]:.0f} of {trial.seen[row]:.0f} requests to {state.layout.servers[row]} failed; "
-                f"of its peers {trial.peers_bad[row]:.0f} of {trial.peers_seen[row]:.0f}")  # fmt: skip
+        own = f"{trial.bad[row]:.0f} of {trial.seen[row]:.0f} requests to {state.layout.servers[row]} failed"
+        return f"{own}{_manner(state, row)}; of its peers {trial.peers_bad[row]:.0f} of {trial.peers_seen[row]:.0f}"
 
     return _rows_on(state, trial.track, Kind.ERRORS, say)
+
+
+def _manner(state: Detection, row: int) -> str:
+    """In which ways the last failures failed, the commonest first."""
+    now = state.recent
+    failed, refused, answered = float(now.failures[row]), float(now.unconnected[row]), float(now.answered[row])
+    ways = {"answered 5xx": answered, "no connection": refused, "broken off or too late": failed - refused - answered}
+    told = sorted((way for way, count in ways.items() if count > 0.2 * failed), key=lambda way: -ways[way])
+    return f" ({', '.join(told)})" if failed >= 0.5 and told else ""
 
 
 def _latency(state: Detection, tick: Tick) -> list[Signal]:
@@ -106,7 +115,7 @@ def _surge(state: Detection, tick: Tick) -> list[Signal]:
 
     def say(i: int) -> str:
         rate = now.arrived[i] / max(now.seconds[i], 1e-9)
-        return f"{rate:.0f} requests/s arrive against a forecast of {now.rate[i]:.0f}"
+        return f"{rate:.0f} requests/s arrive against a forecast of {state.forecast[i]:.0f}"
 
     return _pools_on(state, state.surge, Kind.SURGE, say)
 

@@ -9,6 +9,7 @@ from levelhead.detect.budget import Burn
 from levelhead.detect.checks import Checks
 from levelhead.detect.errors import Trial
 from levelhead.detect.recent import Recent
+from levelhead.detect.season import Season
 from levelhead.model import Fleet
 from levelhead.telemetry import Flags, Floats, Layout
 
@@ -34,6 +35,8 @@ class Detection:
     fleet: Fleet  # that `expected` was computed for
     expected: Expected
     recent: Recent
+    season: Season
+    forecast: Floats  # per pool: requests per second to be expected now; NaN before anything is known
     share: Track
     unpredicted: Track
     starved: Track

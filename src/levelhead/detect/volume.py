@@ -1,6 +1,7 @@
 """Do more requests arrive than were to be expected, and are they sent more than once?
 
-The forecast is the rate of the last minute of calm; its spread is the variance of counts over their mean, estimated,
+The forecast is the rate of the last minute of calm, or what is usual at this time of day, if that is more
+(`season`); its spread is the variance of counts over their mean, estimated,
 because real traffic comes in bursts. The null allows a quarter more than the forecast. Attempts that the proxy makes
 again are counted against the requests that came: up to one in ten is usual.
 """
@@ -22,9 +23,9 @@ USUAL_RETRIES = 0.1
 RETRY_FACTORS = np.asarray([2.0, 6.0])
 
 
-def surge(track: Track, tick: Tick, recent: Recent, threshold: Floats) -> Track:
+def surge(track: Track, tick: Tick, recent: Recent, forecast: Floats, threshold: Floats) -> Track:
     """One overdispersed Poisson test per pool; without `HISTORY_S` of calm there is no forecast and the test waits."""
-    arrived, mean = tick.pool.arrived, np.maximum(known_or(recent.rate), 0.5) * SLACK * tick.seconds
+    arrived, mean = tick.pool.arrived, np.maximum(known_or(forecast), 0.5) * SLACK * tick.seconds
     judged = (recent.calm_s >= HISTORY_S) & ~np.isnan(arrived)
     rows = np.flatnonzero(judged & (track.suspect | (arrived > mean)))
     llr = poisson(arrived[rows], mean[rows], FACTORS) / np.maximum(recent.spread[rows], 1.0)

@@ -6,7 +6,21 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from levelhead import control
-from levelhead.control.base import Effect, Keep, MarkGood, Order, Outcome, Put, Reply, Report, Revise, State, Tell, View
+from levelhead.control.base import (
+    Effect,
+    Keep,
+    MarkGood,
+    Order,
+    Outcome,
+    Put,
+    Remember,
+    Reply,
+    Report,
+    Revise,
+    State,
+    Tell,
+    View,
+)
 from levelhead.control.recording import Opening, Recorder
 from levelhead.drills import base, score
 from levelhead.drills.facts import facts
@@ -146,7 +160,7 @@ class Rehearsing:
                 self._put(effect, at)
             case Keep(incident):
                 self.incidents[incident.id] = incident
-            case Tell() | Reply() | MarkGood():
+            case Tell() | Reply() | MarkGood() | Remember():
                 pass  # nobody listens in a rehearsal, and the state knows itself what is good
             case _:
                 assert_never(effect)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from levelhead import control, notify
 from levelhead.control.base import (
@@ -24,6 +24,7 @@ from levelhead.control.base import (
     Order,
     Outcome,
     Put,
+    Remember,
     Reply,
     Report,
     Revise,
@@ -35,6 +36,7 @@ from levelhead.control.base import (
     Wish,
 )
 from levelhead.control.recording import Opening, Recorder
+from levelhead.detect.learned import Learned
 from levelhead.engines.base import Applied, Engine
 from levelhead.errors import LevelheadError, StoreError
 from levelhead.incident import Incident, written
@@ -63,6 +65,11 @@ LONG_HISTORY = 500
 @functools.cache
 def _incident_json() -> TypeAdapter[Incident]:
     return TypeAdapter(Incident)
+
+
+@functools.cache
+def _learned_json() -> TypeAdapter[Learned]:
+    return TypeAdapter(Learned)
 
 
 class Plane:
@@ -162,8 +169,8 @@ class Plane:
         history = [r for r in reversed(self._store.revisions(HISTORY)) if r.number != revision.number]
         self._revisions = (*history, revision)
         good = tuple(n for n in (r.number for r in self._revisions) if self._store.is_good(n))
-        opening = Opening(self._left_open(), good, self._store.next_incident_number())
-        self._state = control.begin(opening.incidents, opening.good, opening.next_incident)
+        opening = Opening(self._left_open(), good, self._store.next_incident_number(), self._learnt())
+        self._state = control.begin(opening.incidents, opening.good, opening.next_incident, opening.learned)
         if self._recorder is not None:
             self._recorder.begin(opening)
         return f"{applied.mechanism}: {applied.because}"
@@ -187,6 +194,8 @@ class Plane:
         for task in self._tasks:
             task.cancel()
         self._keep_open_incidents()
+        for effect in control.worth_keeping(self._state, self.now()):
+            self._carry_out(effect)
         self._write_down()
         await self._engine.close(stop=stop_proxy)
 
@@ -299,6 +308,8 @@ class Plane:
             case MarkGood(number):
                 good_at = self.now()
                 self._recorded(f"good {number}", lambda: self._store.mark_good(number, good_at))
+            case Remember(learned):
+                self._recorded("learned", lambda: self._store.keep_learned(_learned_json().dump_json(learned)))
 
     async def _put(self, put: Put) -> None:
         """Brings a fleet into force and makes it a revision."""
@@ -445,6 +456,17 @@ class Plane:
         """Whether this configuration is the one shipped last, whatever people and Levelhead have changed since."""
         shipped = next((r for r in self._store.revisions(LONG_HISTORY) if r.source), None)
         return shipped is not None and shipped.source == self._source
+
+    def _learnt(self) -> Learned | None:
+        """What an earlier plane had learnt; what another version wrote in another form is learnt anew."""
+        record = self._store.learned()
+        if not record:
+            return None
+        try:
+            return _learned_json().validate_json(record)
+        except ValidationError as error:
+            self._tell_at_once(f"what was learnt before is in another form ({error.error_count()} errors): learnt anew")
+            return None
 
     def _left_open(self) -> tuple[Incident, ...]:
         open_ones = self._store.incidents(HISTORY, only_open=True)
