@@ -37,11 +37,17 @@ def _haproxy_least(config: Config[haproxy.Reading], group: Group[haproxy.Proxy])
     two = proxy.algorithm == "random" and proxy.balance.value.argument != "1"
     if proxy.algorithm != "leastconn" and not two:
         return
-    blind = [s for s in proxy.servers if not s.backup and not (s.observe == "layer7" and s.check.enabled)]
+    blind = [s for s in proxy.servers if not s.backup and not _watched(s)]
     if blind:
         lacking = f"nothing looks at the answers of {blind[0].name} (no observe layer7 beside a check)"
+        if blind[0].observe == "layer7" and blind[0].check.enabled:
+            lacking = f"errors of {blind[0].name} only make its check look sooner (on-error fastinter)"
         said = _attracts(group, f"balance {proxy.algorithm}", (_TWO if two else _ALL)["haproxy"], lacking)
         yield Trouble(proxy.balance.origin, said, group.name)
+
+
+def _watched(server: haproxy.ServerLine) -> bool:
+    return server.observe == "layer7" and server.check.enabled and server.on_error != "fastinter"
 
 
 def _speaks_http(proxy: haproxy.Proxy) -> bool:
