@@ -277,7 +277,7 @@ def test_nothing_asked_is_no_hundred_per_cent() -> None:
     empty = budget.Burn.begin(2)
     later = budget.observe(empty, np.zeros(2), np.zeros(2), np.full(2, 0.999), np.zeros(2, dtype=bool), 0.25, 1.0)
 
-    assert np.isnan(later.rates(np.full(2, 0.999))).all()
+    assert later.rates_of(0, 0.999) == [0.0] * len(budget.RATES)
     assert not later.track.on.any()
 
 

@@ -48,11 +48,10 @@ class Burn:
             np.concatenate([self.watched_s, blank.watched_s])[rows], self.track.reindexed(rows),
         )  # fmt: skip
 
-    def rates(self, availability: Floats) -> Floats:
-        """How many times too fast each window burns [windows, rows]; NaN where nothing was asked."""
-        asked = np.where(self.seen > 0, self.seen, np.nan)
-        burning: Floats = self.bad / asked / np.maximum(1 - availability, 1e-9)
-        return burning
+    def rates_of(self, row: int, availability: float) -> list[float]:
+        """How many times too fast each window of a row burns; 0 where nothing was asked, as nothing is used up then."""
+        allowed = (max(1 - availability, 1e-9) * np.maximum(self.seen[:, row], 1e-9)).tolist()
+        return [bad / most for bad, most in zip(self.bad[:, row].tolist(), allowed, strict=True)]
 
 
 def observe(

@@ -13,7 +13,7 @@ import numpy as np
 from levelhead.detect.base import Kind, Signal
 from levelhead.detect.recent import records_by_row
 from levelhead.model import Fleet
-from levelhead.telemetry import Flags, Floats, Layout, Records, Tick, known_or, moved_pools, moved_rows, reindexed
+from levelhead.telemetry import Flags, Floats, Ints, Layout, Tick, known_or, moved_pools, moved_rows, reindexed
 
 # Sums of "lately" fade with this half-life; what was usual is learnt with the other.
 LATELY_S = 2.0
@@ -29,6 +29,16 @@ RELIEF = 1.3
 
 # What is summed per row; `refused` got no connection, `broken` a connection but no answer, `answered` a 5xx.
 SUMS = ("requests", "refused", "broken", "answered", "held", "records", "late")
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who sent the sampled requests of one tick, in the order of the rows that served them."""
+
+    at: float
+    layout: Layout
+    row: Ints
+    client: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Memory:
     in_flight: Floats
     spent_s: Floats
     full_since: Floats  # since when its listeners let nobody in any more, NaN while they do
-    crowd: tuple[tuple[float, Layout, Records], ...]  # records of the last while: counted only for pools in trouble
+    crowd: tuple[Crowd, ...]  # of the last while: counted only for pools in trouble
     promise: tuple[Fleet, Floats, Floats] | None = None  # bounds of listeners and late_ms by row, for this fleet
 
 
@@ -280,21 +290,23 @@ def _faded(before: Floats, rows: Floats, pools: Floats, fade: float) -> Floats:
     return before * fade + (1 - fade) * np.maximum(rows, known_or(pools))
 
 
-def _crowd(memory: Memory, tick: Tick) -> tuple[tuple[float, Layout, Records], ...]:
+def _crowd(memory: Memory, tick: Tick) -> tuple[Crowd, ...]:
     records = tick.records
     if len(records.client) != len(records) or not len(records):
         return memory.crowd
-    kept = (entry for entry in memory.crowd if tick.at_s - entry[0] <= 3 * CLIENTS_S)
-    return (*kept, (tick.at_s, tick.layout, records))
+    kept = (crowd for crowd in memory.crowd if tick.at_s - crowd.at <= 3 * CLIENTS_S)
+    order = np.argsort(records.row, kind="stable")
+    return (*kept, Crowd(tick.at_s, tick.layout, records.row[order], tuple(records.client[i] for i in order.tolist())))
 
 
 def _clients(memory: Memory, pool: str) -> tuple[tuple[str, float], ...]:
     """Fading counts of the pool's busiest clients."""
     counts: dict[str, float] = {}
-    for at, layout, records in memory.crowd:
-        if pool not in layout.places:
+    for crowd in memory.crowd:
+        if pool not in crowd.layout.places:
             continue
-        rows, worth = layout.rows(pool), 0.5 ** ((memory.at - at) / CLIENTS_S)
-        for i in np.flatnonzero((records.row >= rows.start) & (records.row < rows.stop)).tolist():
-            counts[records.client[i]] = counts.get(records.client[i], 0.0) + worth
+        rows, worth = crowd.layout.rows(pool), 0.5 ** ((memory.at - crowd.at) / CLIENTS_S)
+        first, last = np.searchsorted(crowd.row, (rows.start, rows.stop)).tolist()
+        for client in crowd.client[first:last]:
+            counts[client] = counts.get(client, 0.0) + worth
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_CLIENTS])

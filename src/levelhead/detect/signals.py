@@ -200,8 +200,8 @@ def _burn(state: Detection, tick: Tick) -> list[Signal]:
 
 
 def _burning(burn: budget.Burn, at: int, who: str, availability: float) -> str:
-    rates = burn.rates(np.full(len(burn.watched_s), availability))[:, at]
-    worst = int(np.nanargmax(rates[0::2] / budget.RATES[0::2])) * 2
+    rates = burn.rates_of(at, availability)
+    worst = max(range(0, len(rates), 2), key=lambda k: rates[k] / budget.RATES[k])
     seconds = float(min(budget.WINDOWS_S[worst], burn.watched_s[at]))
     return (f"{who} {burn.bad[worst, at]:.0f} of {burn.seen[worst, at]:.0f} requests in {seconds / 60:.0f} min: "
             f"{rates[worst]:.1f} times what its promise of {availability:.2%} allows")  # fmt: skip

@@ -7,8 +7,9 @@ from levelhead.diagnose.base import Story
 from levelhead.mitigate.base import Plan, Refusal, Situation, one_step
 from levelhead.model import Admin, SetAdmin, apply
 
-# What accuses a server with a stated rate of false alarms. A story alone may rest on a handful of requests.
-ACCUSING = (Kind.ERRORS, Kind.LATENCY, Kind.SHARE, Kind.UNPREDICTED, Kind.CHECK, Kind.BURN)
+# What accuses a server beside its peers, with a stated rate of false alarms. A story alone may rest on a handful of
+# requests, and an error budget burns on every server where all fail alike: one of them is the first.
+ACCUSING = (Kind.ERRORS, Kind.LATENCY, Kind.SHARE, Kind.UNPREDICTED, Kind.CHECK)
 
 
 def draft(situation: Situation, story: Story) -> Plan | Refusal:
