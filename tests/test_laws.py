@@ -15,6 +15,11 @@ def test_no_law_is_broken(seed: int) -> None:
     assert toll.plans >= 1
 
 
+def test_an_incident_that_opens_anew_keeps_the_cooldown() -> None:
+    """A person closed the incident in which a plan was undone; the next one began at once with another plan."""
+    assert run(3043, pools=40, hours=0.1, tick_s=1.0).broken == []
+
+
 def test_one_at_a_quarter_of_a_second() -> None:
     assert run(105, pools=20, hours=0.02, tick_s=0.25).broken == []
 

@@ -117,7 +117,7 @@ def opened(turn: Turn, symptom: str, fault: float) -> Turn:
     before = turn.state
     state = PoolState(
         incident=incident, lately=before.lately, forced=before.forced, turned_at=before.turned_at,
-        counted_at=before.counted_at,
+        counted_at=before.counted_at, hands_off_until=before.hands_off_until,
     )  # fmt: skip
     turn = replace(turn.remembering(harm.opened(state, fault)), incidents=turn.incidents + 1)
     return turn.wanting(Tell(turn.incident, "opened", symptom))
