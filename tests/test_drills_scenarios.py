@@ -15,14 +15,15 @@ from levelhead.drills import score as scoring
 from levelhead.drills.arrivals import HOT_KEY, Arrivals, arrivals, path_of, rate, user_address
 from levelhead.drills.base import (
     ConfigChange,
-    Moment,
+    Raw,
+    Restart,
     Scenario,
+    ServerFault,
     Service,
     changed_pool,
-    fault_s,
     fleet_of,
-    moments,
     pool_of,
+    rewritten,
 )
 from levelhead.drills.score import (
     NO_ANSWER,
@@ -38,8 +39,10 @@ from levelhead.drills.score import (
     to_json,
 )
 from levelhead.drills.text import parse_scenario
-from levelhead.errors import ConfigError
+from levelhead.drills.timeline import Moment, fault_s, moments
+from levelhead.errors import ConfigError, UsageError
 from levelhead.lab.library import scenarios
+from levelhead.stage import read_raw
 
 HEAD = "name: trial\ntitle: A trial\nsource: {title: made up}\nteaches: [traffic-surge]\n"
 PACKAGED = scenarios()
@@ -124,6 +127,7 @@ def test_the_surge_is_borne_once_and_not_the_second_time() -> None:
         (HEAD + "events: [{at_s: 60, traffic: {factor: 2}}]\n", "f.yaml:5:17", "the drill is over after 60 s"),
         (HEAD + "events: [{at_s: 9, until_s: 9, traffic: {factor: 2}}]\n", "f.yaml:5:29", "later than at_s"),
         (HEAD + "seed: &a [*a]\n", "f.yaml:5:7", "seed: "),
+        (HEAD + "events: [{at_s: 3, zone: {name: a, down: true}}]\n", "f.yaml:5:33", "no server stands in zone 'a'"),
     ],
 )
 def test_fault_is_named_with_its_place(text: str, place: str, what: str) -> None:
@@ -200,6 +204,47 @@ def test_moments_begin_and_end_in_order() -> None:
     )  # fmt: skip
     assert fault_s(s) == 5
     assert fault_s(trial()) is None
+
+
+def test_a_deploy_is_told_as_what_happens_to_each_server() -> None:
+    s = trial("events: [{at_s: 10, deploy: {every_s: 4, errors: 0.5}}]\npool: {servers: {count: 2}}\n")
+    parts = [(m.at_s, m.event.what) for m in moments(s)]
+    told = [(at_s, type(it), it.name) for at_s, it in parts if isinstance(it, (Restart, ServerFault))]
+
+    assert told == [
+        (10, Restart, "server-1"), (pytest.approx(11.01), ServerFault, "server-1"),
+        (14, Restart, "server-2"), (pytest.approx(15.01), ServerFault, "server-2"),
+    ]  # fmt: skip
+
+
+def test_the_trouble_of_a_zone_is_that_of_its_servers() -> None:
+    text = "pool: {servers: {a: {zone: east}, b: {zone: west}, c: {zone: east}}}\n"
+    s = trial(text + "events: [{at_s: 5, until_s: 9, zone: {name: east, slow_ms: 800}}]\n")
+
+    assert [(m.at_s, m.event.server and m.event.server.name, m.begins) for m in moments(s)] == [
+        (5, "a", True), (5, "c", True), (9, "a", False), (9, "c", False),
+    ]  # fmt: skip
+
+
+def test_a_raw_text_changes_what_it_says_and_keeps_the_rest() -> None:
+    s = trial("pool: {servers: {a: {capacity: 90}, b: {}}, retries: 2}\n")
+    where = {"a": ("127.0.0.1", 9001), "b": ("127.0.0.1", 9002)}
+    text = read_raw(Raw(haproxy="backend web\n  balance leastconn\n  timeout server 7s\n  server a x:1 weight 9\n"))
+    pool = rewritten(s, pool_of(s, where), text, where)
+
+    assert [(x.name, x.port, x.weight, x.capacity) for x in pool.servers] == [("a", 9001, 9.0, 90.0)]
+    assert (pool.policy, pool.check, pool.retries.attempts) == (model.LeastRequest(), None, 2)
+    assert (pool.timeouts.server_s, pool.timeouts.client_s) == (7.0, model.Timeouts().client_s)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("backend other\n", "has no pool web"), ("backend web\n  server z x:1\n", "z, which the pool does not have")],
+)
+def test_a_raw_text_about_something_else_is_refused(text: str, what: str) -> None:
+    s = trial()
+    with pytest.raises(UsageError, match=what):
+        rewritten(s, pool_of(s, addresses(s)), read_raw(Raw(haproxy=text)), addresses(s))
 
 
 def test_service_time_has_the_given_median_and_p99() -> None:

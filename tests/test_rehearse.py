@@ -6,12 +6,14 @@ import pytest
 
 from levelhead import control
 from levelhead.control.base import Approve, Order, Put, Reply, View
-from levelhead.drills.base import DependencyFault, Scenario, Traffic
+from levelhead.drills.base import DependencyFault, Raw, Scenario, Traffic
 from levelhead.drills.rehearse import BEGAN, TICK_S, Rehearsing, rehearse
 from levelhead.drills.text import parse_scenario
+from levelhead.errors import UsageError
 from levelhead.incident import Phase
 from levelhead.lab.library import scenarios
 from levelhead.model import SetWeight, apply
+from levelhead.stage import read_raw
 from levelhead.telemetry import Missing, Sample
 
 ALL = {name: parse_scenario(text, name) for name, text in scenarios().items()}
@@ -183,3 +185,33 @@ def test_traffic_that_stays_becomes_the_forecast_and_its_configuration_good() ->
 
     assert day.state.good == (1,)
     assert "forecast" not in day.sentences[-1][1], "what has lasted for minutes is no surge any more"
+
+
+EVENTS = {
+    "deploy": "{every_s: 3, down_s: 1.5, errors: 0.6}",
+    "zone": "{name: east, slow_ms: 1500}",
+    "check": "{path: /status}",
+    "raw": '{haproxy: "backend web\\n  server server-1 x:1 check weight 200\\n  server server-2 x:1 check weight 20\\n'
+    '  server server-3 x:1 check weight 20\\n  server server-4 x:1 check weight 20\\n"}',
+}
+TOLD = {
+    "deploy": "bad-deploy", "zone": "gray-failure-zone", "check": "check-protocol-mismatch", "raw": "weight-typo-skew",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_what_is_made_of_parts_or_text_is_named_too(kind: str) -> None:
+    servers = "".join(f"    server-{i}: {{zone: {zone}}}\n" for i, zone in enumerate(("east", "west") * 2, 1))
+    text = (
+        "name: trial\ntitle: A trial\nsource: {title: made up}\nteaches: [bad-deploy]\nduration_s: 45\n"
+        f"pool:\n  servers:\n{servers}users: {{rps: 120}}\nevents:\n  - at_s: 15\n    {kind}: {EVENTS[kind]}\n"
+    )
+    told = rehearse(parse_scenario(text, "trial.yaml"), mode="shadow", read=read_raw).record
+
+    assert told.stories[0].cause == TOLD[kind]
+
+
+def test_a_raw_text_that_nobody_can_read_is_refused() -> None:
+    event = ALL["march-10"].events[0].model_copy(update={"config": None, "raw": Raw(haproxy="backend web\n")})
+    with pytest.raises(UsageError, match="nobody here can read it"):
+        rehearse(ALL["march-10"].model_copy(update={"events": (event,)}), mode="act")

@@ -531,7 +531,9 @@ def _limits_changed(old: Pool, new: Server) -> bool:
 
 
 # Of a server, what has a change of its own, or steers Levelhead and not the proxy.
-_LIVE_SERVER_FIELDS = frozenset({"name", "host", "port", "weight", "capacity", "admin", "in_flight_limit", "origin"})
+_LIVE_SERVER_FIELDS = frozenset(
+    {"name", "host", "port", "weight", "capacity", "admin", "in_flight_limit", "origin", "zone"}
+)
 
 
 def _habits_changed(old: Pool, new: Server) -> bool:

@@ -21,6 +21,7 @@ from levelhead.drills import base as drills
 from levelhead.drills import score
 from levelhead.drills.facts import facts
 from levelhead.drills.score import Clocks, DrillRecord, Facts, Glance, Harm
+from levelhead.drills.timeline import Moment, fault_s
 from levelhead.engines.base import Engine
 from levelhead.engines.haproxy.driver import HAProxyEngine
 from levelhead.incident import Incident
@@ -28,6 +29,8 @@ from levelhead.lab.world import World
 from levelhead.model import Fleet, Mode, Revision
 from levelhead.plane.loop import Plane
 from levelhead.plane.status import Answer, Status
+from levelhead.review.base import Language
+from levelhead.review.languages import config_of
 from levelhead.settings import Settings, Target
 from levelhead.store import IncidentSummary, Store
 from levelhead.web.app import create_app
@@ -76,6 +79,7 @@ class Stage:
         self._over, self._hidden, self._recorder = over, hidden, recorder
         self._scenario, self._mode, self._seed = scenario, mode, scenario.seed if seed is None else seed
         self._directory, self._look = directory, look
+        self._texts = {e.raw: read_raw(e.raw) for e in scenario.events if e.raw is not None}
         self._news: list[tuple[float, str]] = []
         self._noticed: float | None = None
         self._fleet: Fleet | None = None
@@ -98,7 +102,7 @@ class Stage:
         await engine.start(fleet)
         try:
 
-            async def change(moment: drills.Moment) -> None:
+            async def change(moment: Moment) -> None:
                 nonlocal fleet
                 fleet = self._changed(fleet, world, moment)
                 self._tell(world, moment)
@@ -109,7 +113,7 @@ class Stage:
         finally:
             await engine.close(stop=True)
         told = Facts(engine="haproxy", mode="off", seed=self._seed, harm=world.harm(),
-                     clocks=Clocks(fault=drills.fault_s(self._scenario)))  # fmt: skip
+                     clocks=Clocks(fault=fault_s(self._scenario)))  # fmt: skip
         return Performance(score.score(self._scenario, told), (), world.now_s)
 
     async def _watched(self, world: World, engine: Engine, directory: Path) -> Performance:
@@ -131,7 +135,7 @@ class Stage:
                 await plane.close(stop_proxy=True)
 
     async def _play(self, world: World, plane: Plane) -> None:
-        async def change(moment: drills.Moment) -> None:
+        async def change(moment: Moment) -> None:
             fleet = self._changed(plane.fleet, world, moment)
             self._tell(world, moment)
             answer = await plane.submit(Revise(fleet, ""), who=SOMEBODY, why=self._words(moment))
@@ -176,7 +180,7 @@ class Stage:
         return frame
 
     def _heard(self, outcome: Outcome) -> None:
-        fault, sample = drills.fault_s(self._scenario), outcome.state.sample
+        fault, sample = fault_s(self._scenario), outcome.state.sample
         if not outcome.signals or self._noticed is not None or fault is None or sample is None:
             return
         if self._began and sample.at_s - self._began >= fault:
@@ -195,25 +199,20 @@ class Stage:
             raise AssertionError("the stage is not set yet")
         return self._fleet
 
-    def _changed(self, fleet: Fleet, world: World, moment: drills.Moment) -> Fleet:
+    def _changed(self, fleet: Fleet, world: World, moment: Moment) -> Fleet:
         """The fleet after this event of the scenario; its end puts back what was there at the start."""
-        what = moment.event.what
         first = self._starting_fleet().pools[0]
         if not moment.begins:
             return replace(fleet, pools=(first,))
-        if isinstance(what, drills.CheckFault) and what.path is not None and fleet.pools[0].check is not None:
-            check = replace(fleet.pools[0].check, path=what.path)
-            return replace(fleet, pools=(replace(fleet.pools[0], check=check),))
-        if isinstance(what, drills.ConfigChange):
-            return replace(
-                fleet, pools=(drills.changed_pool(self._scenario, fleet.pools[0], what, world.addresses),)
-            )
-        raise AssertionError(f"not for the stage: {what}")
+        pool = drills.shipped(self._scenario, fleet.pools[0], moment.event, world.addresses, self._texts)
+        if pool is None:
+            raise AssertionError(f"not for the stage: {moment.event.what}")
+        return replace(fleet, pools=(pool,))
 
-    def _tell(self, world: World, moment: drills.Moment) -> None:
+    def _tell(self, world: World, moment: Moment) -> None:
         self._news.append((world.now_s, f"{SOMEBODY} ships {self._words(moment)}"))
 
-    def _words(self, moment: drills.Moment) -> str:
+    def _words(self, moment: Moment) -> str:
         what = moment.event.what
         if not moment.begins:
             return "the first configuration again"
@@ -292,6 +291,20 @@ async def _running(plane: Plane, stop: asyncio.Event) -> AsyncIterator[None]:
             yield
         finally:
             stop.set()
+
+
+def read_raw(raw: drills.Raw) -> Fleet:
+    """The fleet that a raw text of a scenario describes. ConfigError, with its line, for what is no such text."""
+    match raw.chosen:
+        case "haproxy":
+            language: Language = "haproxy"
+        case "nginx":
+            language = "nginx"
+        case _:
+            language = "envoy"
+    name = f"raw {language}"
+    read = config_of({name: getattr(raw, language)}, name, language)
+    return read.fleet
 
 
 def _free_port() -> int:

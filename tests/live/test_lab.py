@@ -354,7 +354,8 @@ def test_every_planned_request_has_an_outcome() -> None:
     assert (harm.requests_total, harm.requests_harmed, harm.users_harmed) == (len(found), 0, 0)
     assert set(found.status) == {200}
     assert set(found.server) == {1}
-    assert (found.latency_ms >= 5).all()
+    # Timers may come a fraction of a millisecond early.
+    assert (found.latency_ms >= 4.5).all()
     punctual = world.punctuality
     assert punctual is not None
     assert punctual.sent == len(found) > 40
@@ -505,13 +506,30 @@ def test_glance_shows_what_happens_now() -> None:
     assert p50_ms >= 5
 
 
-def test_what_the_lab_cannot_do_is_refused_before_it_starts() -> None:
-    for text in ("deploy: {}", "zone: {name: a, down: true}", "raw: {haproxy: x}"):
-        scenario = parse_scenario(FIXED + f"events: [{{at_s: 1, {text}}}]\n", "lab.yaml")
-        verdict = support(scenario.events[0])
-        assert verdict.by == "nobody"
-        with pytest.raises(UsageError, match=verdict.why):
-            World(scenario)
+def test_a_deploy_restarts_every_server_and_leaves_the_new_version_behind() -> None:
+    text = FIXED + "events: [{at_s: 0.2, deploy: {every_s: 0.8, down_s: 0.3, errors: 1}}]\n"
+    scenario = parse_scenario(text, "lab.yaml")
+
+    async def drill() -> tuple[bool, list[int]]:
+        async with World(scenario) as world:
+            before = dict(world.pids)
+            await world.run()
+            answers = [(await ask(address))[0] for address in world.addresses.values()]
+            return set(before.values()).isdisjoint(world.pids.values()), answers
+
+    assert support(scenario.events[0]).by == "parts"
+    renewed, answers = run(drill())
+    assert renewed
+    assert set(answers) == {500}
+
+
+def test_servers_do_not_know_every_path() -> None:
+    async def drill() -> list[int]:
+        async with World(lab()) as world:
+            address = world.addresses["server-1"]
+            return [(await ask(address, path))[0] for path in ("/healthz", "/", "/item/3", "/status", "/healthz2")]
+
+    assert run(drill()) == [200, 200, 200, 404, 404]
 
 
 def test_config_events_need_a_stage() -> None:

@@ -23,7 +23,7 @@ from levelhead.drills.text import parse_scenario
 from levelhead.errors import UsageError
 from levelhead.incident import Incident
 from levelhead.lab.library import scenarios
-from levelhead.stage import Frame, Performance, Stage
+from levelhead.stage import Frame, Performance, Stage, read_raw
 
 INSTANCE: Final = "drill"
 NOT_PASSED: Final = 1
@@ -70,7 +70,7 @@ def run(ctx: click.Context, drill: str, engine: str, mode: str, seed: int | None
     as_mode = cast(Mode, mode)
     with recording(record) as recorder:
         if engine == "sim":
-            told = rehearse(scenario, mode=as_mode, seed=seed, recorder=recorder).record
+            told = rehearse(scenario, mode=as_mode, seed=seed, recorder=recorder, read=read_raw).record
         else:
             talk(f"{scenario.title}: {scenario.duration_s:g} s on a real HAProxy; Ctrl-C ends it.")
             with View(scenario.name, scenario.expect.refuted, reasons="--json says why") as view:

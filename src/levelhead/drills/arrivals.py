@@ -8,7 +8,8 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from levelhead.drills.base import Scenario, active
+from levelhead.drills.base import Scenario
+from levelhead.drills.timeline import active
 from levelhead.telemetry import Floats, Ints
 
 # Requests are for one of so many paths; a hot key is the first of them.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from levelhead import model
+from levelhead.errors import UsageError
 from levelhead.telemetry import Floats
 
 POOL = "web"
 LISTENER = "front"
+HEALTH_PATH = "/healthz"
 
 # The 99th percentile of the standard normal distribution.
 _Z99 = 2.3263478740408408
@@ -105,6 +107,7 @@ class ServerSpec(Part):
     capacity: Positive | None = None
     weight: NotNegative = 100.0
     deep_check: Flag = False
+    zone: str = ""
 
     @property
     def bearable_rps(self) -> float:
@@ -113,9 +116,12 @@ class ServerSpec(Part):
 
 
 class CheckSpec(Part):
-    """Active health check of the balancer; the lab's servers answer on /healthz."""
+    """Active health check of the balancer.
 
-    path: UrlPath | None = "/healthz"
+    Servers answer on /healthz. A path of users (/, /item/1) waits for a worker like any request; others are not found.
+    """
+
+    path: UrlPath | None = HEALTH_PATH
     status: str = "200-399"
     interval_s: Positive = 1.0
     timeout_s: Positive = 1.0
@@ -311,9 +317,13 @@ class Restart(Part):
 
 
 class Deploy(Part):
-    """A rolling restart, one server every `every_s`; the new version may be slow or answer with errors."""
+    """A rolling restart, one server every `every_s`, each away for `down_s`; the new version may be slow or fail.
+
+    The servers are restarted where they stand, as many deploys do: nobody takes them out first.
+    """
 
     every_s: Positive = 5.0
+    down_s: NotNegative = 1.0
     slow_ms: Positive | None = None
     errors: Share | None = None
 
@@ -328,7 +338,10 @@ class ZoneFault(Choice):
 
 
 class Raw(Choice):
-    """The balancer is given this text of its own language."""
+    """Somebody ships this text, in the language of a balancer, for the pool under test.
+
+    It names servers as the scenario does; their addresses stay those of the lab. See `rewritten`.
+    """
 
     choices = ("haproxy", "envoy", "nginx")
     haproxy: str | None = None
@@ -417,39 +430,6 @@ class Scenario(Part):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """An event that begins, or is over."""
-
-    at_s: float
-    event: Event
-    begins: bool
-
-
-def moments(scenario: Scenario) -> tuple[Moment, ...]:
-    """What happens when, earliest first; an event that lasts beyond the drill has no end."""
-    begins = [Moment(e.at_s, e, True) for e in scenario.events]
-    ends = [
-        Moment(e.until_s, e, False)
-        for e in scenario.events
-        if e.until_s is not None and e.until_s < scenario.duration_s
-    ]
-    return tuple(sorted(begins + ends, key=lambda m: (m.at_s, m.begins)))
-
-
-def fault_s(scenario: Scenario) -> float | None:
-    """When the first thing goes wrong; None if nothing does."""
-    return min((e.at_s for e in scenario.events), default=None)
-
-
-def active(scenario: Scenario, kind: str, at_s: float) -> Event | None:
-    """The event of that kind in force at a time; of several the one that began last."""
-    found = [
-        e for e in scenario.events if e.chosen == kind and e.at_s <= at_s and (e.until_s is None or at_s < e.until_s)
-    ]
-    return max(found, key=lambda e: e.at_s, default=None)
-
-
 def fleet_of(scenario: Scenario, listen_port: int, addresses: Mapping[str, tuple[str, int]]) -> model.Fleet:
     """The fleet before anything goes wrong: one listener on loopback, one pool; users are told apart by address."""
     listener = model.Listener(LISTENER, "127.0.0.1", listen_port, (model.Route(POOL),))
@@ -505,8 +485,52 @@ def changed_pool(
     return pool
 
 
+def shipped(
+    scenario: Scenario, pool: model.Pool, event: Event, addresses: Mapping[str, tuple[str, int]],
+    texts: Mapping[Raw, model.Fleet],
+) -> model.Pool | None:
+    """The pool that somebody ships by this event; None where the event does not touch the configuration."""
+    what = event.what
+    if isinstance(what, ConfigChange):
+        return changed_pool(scenario, pool, what, addresses)
+    if isinstance(what, CheckFault) and what.path is not None:
+        return replace(pool, check=replace(pool.check or model.Check(), path=what.path))
+    if isinstance(what, Raw):
+        return rewritten(scenario, pool, texts[what], addresses)
+    return None
+
+
+def rewritten(
+    scenario: Scenario, pool: model.Pool, text: model.Fleet, addresses: Mapping[str, tuple[str, int]]
+) -> model.Pool:
+    """The pool as this configuration has it: servers and weights, policy, checks, limits, affinity, slow start, times.
+
+    What the text cannot hold or leaves open stays: addresses, retries, unbounded times, the SLO, the mode. UsageError
+    where the pool under test is not in the text, or servers are that it does not have.
+    """
+    found = text.pool(POOL) or (text.pools[0] if len(text.pools) == 1 else None)
+    if found is None or not found.servers:
+        raise UsageError(f"{scenario.name}: the raw text has no pool {POOL} with servers", next_step="add it there")
+    spec, here = scenario.pool.servers, {s.name: s for s in pool.servers}
+    for server in found.servers:
+        if server.name not in spec:
+            raise UsageError(f"{scenario.name}: the raw text names {server.name}, which the pool does not have",
+                             next_step=f"its servers are {', '.join(spec)}")  # fmt: skip
+    members = (
+        replace(here.get(s.name) or _server(s.name, spec[s.name], addresses[s.name]), weight=s.weight, admin=s.admin,
+                in_flight_limit=s.in_flight_limit)
+        for s in found.servers
+    )  # fmt: skip
+    times = {f.name: getattr(found.timeouts, f.name) for f in fields(model.Timeouts)}
+    return replace(
+        pool, servers=tuple(members), policy=found.policy, check=found.check, ejection=found.ejection,
+        limits=found.limits, affinity_cookie=found.affinity_cookie, slow_start_s=found.slow_start_s,
+        timeouts=replace(pool.timeouts, **{name: s for name, s in times.items() if math.isfinite(s)}),
+    )  # fmt: skip
+
+
 def _server(name: str, spec: ServerSpec, address: tuple[str, int]) -> model.Server:
-    return model.Server(name, *address, weight=spec.weight, capacity=spec.capacity)
+    return model.Server(name, *address, weight=spec.weight, capacity=spec.capacity, zone=spec.zone)
 
 
 def _check(spec: CheckSpec | None) -> model.Check | None:
@@ -526,6 +550,10 @@ def _objections(scenario: Scenario) -> Iterator[tuple[tuple[str | int, ...], str
             if name not in scenario.pool.servers:
                 known = ", ".join(scenario.pool.servers)
                 yield ("events", i, *at), f"there is no server {name!r} in the pool (it has {known})"
+        zones = sorted({spec.zone for spec in scenario.pool.servers.values() if spec.zone})
+        if event.zone is not None and event.zone.name not in zones:
+            known = ", ".join(zones) or "none: write zone: NAME at each server"
+            yield ("events", i, "zone", "name"), f"no server stands in zone {event.zone.name!r} (there is {known})"
 
 
 def _names(event: Event) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from levelhead.drills.base import Scenario, fault_s
+from levelhead.drills.base import Scenario
 from levelhead.drills.score import Action, Clocks, Facts, Harm, Mode, StoryLine
+from levelhead.drills.timeline import fault_s
 from levelhead.incident import Incident
 from levelhead.model import Fleet
 

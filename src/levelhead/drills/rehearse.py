@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -23,7 +24,9 @@ from levelhead.control.base import (
 )
 from levelhead.control.recording import Opening, Recorder
 from levelhead.drills import base, score
+from levelhead.drills.arrivals import KEYS
 from levelhead.drills.facts import facts
+from levelhead.drills.timeline import Moment, fault_s, moments
 from levelhead.errors import UsageError
 from levelhead.incident import Incident
 from levelhead.model import Fleet, Mode, Revision
@@ -31,6 +34,7 @@ from levelhead.simulate import (
     Capacity,
     CheckFails,
     CheckFlaps,
+    CheckHonest,
     CheckLies,
     Down,
     Errors,
@@ -56,6 +60,9 @@ TICK_S = 0.25
 BEGAN = 1_710_061_200.0
 SOMEBODY = "deploy"
 
+# A configuration in the language of a balancer, read. Languages are known above this layer.
+Reader = Callable[[base.Raw], Fleet]
+
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
@@ -68,14 +75,15 @@ class Rehearsal:
 
 
 def rehearse(
-    scenario: base.Scenario, *, mode: score.Mode, seed: int | None = None, recorder: Recorder | None = None
+    scenario: base.Scenario, *, mode: score.Mode, seed: int | None = None, recorder: Recorder | None = None,
+    read: Reader | None = None,
 ) -> Rehearsal:
-    """Plays the scenario in the simulator. UsageError for an event that the simulator cannot make happen.
+    """Plays the scenario in the simulator. UsageError for a raw text where nobody can `read` it.
 
     `recorder` is shown all that a tick saw.
-    """
+    """  # fmt: skip
     seed = scenario.seed if seed is None else seed
-    rehearsal = Rehearsing(scenario, mode, seed, recorder)
+    rehearsal = Rehearsing(scenario, mode, seed, recorder, read)
     ticks = round(scenario.duration_s / TICK_S)
     for i in range(1, ticks + 1):
         rehearsal.tick(i * TICK_S)
@@ -86,9 +94,11 @@ class Rehearsing:
     """A rehearsal on its way: a world that moves on tick by tick, the loop's state, and the orders of people."""
 
     def __init__(
-        self, scenario: base.Scenario, mode: score.Mode, seed: int, recorder: Recorder | None = None
-    ) -> None:
+        self, scenario: base.Scenario, mode: score.Mode, seed: int, recorder: Recorder | None = None,
+        read: Reader | None = None,
+    ) -> None:  # fmt: skip
         self.scenario, self.mode, self.seed = scenario, mode, seed
+        self.texts = _texts(scenario, read)
         addresses = {name: ("127.0.0.1", 3001 + i) for i, name in enumerate(scenario.pool.servers)}
         fleet = base.fleet_of(scenario, 8080, addresses)
         if mode != "off":
@@ -107,7 +117,7 @@ class Rehearsing:
         self.sentences: list[tuple[float, str]] = []
         self.puts: list[Put] = []
         self.effects: list[Effect] = []
-        self.moments = list(base.moments(scenario))
+        self.moments = list(moments(scenario))
 
     def tick(self, at_s: float) -> None:
         while self.moments and self.moments[0].at_s <= at_s:
@@ -147,7 +157,7 @@ class Rehearsing:
         return Rehearsal(score.score(self.scenario, told), incidents, tuple(self.sentences), tuple(self.puts))
 
     def _note(self, at_s: float, outcome: Outcome) -> None:
-        fault = base.fault_s(self.scenario)
+        fault = fault_s(self.scenario)
         if outcome.signals and self.noticed is None and fault is not None and at_s >= fault:
             self.noticed = BEGAN + at_s
         if not self.sentences or self.sentences[-1][1] != outcome.because:
@@ -172,19 +182,25 @@ class Rehearsing:
         self.world.apply(put.fleet)
         self.reports = (*self.reports, Report(put.ticket, number, f"revision {number} in force"))
 
-    def _happen(self, moment: base.Moment) -> None:
+    def _happen(self, moment: Moment) -> None:
         what = moment.event.what
-        if isinstance(what, base.ConfigChange):
-            self._ship(what, moment)
+        fleet = self._changed(moment)
+        if fleet is not None:
+            self._ship(fleet, moment)
             return
         for fault in _faults(self.scenario, what, moment.begins):
             self.world.inject(fault)
         if isinstance(what, base.Restart) and moment.begins:
             self.world.inject(Up(what.name), moment.at_s + what.down_s)
 
-    def _ship(self, change: base.ConfigChange, moment: base.Moment) -> None:
-        pools = (base.changed_pool(self.scenario, self.fleet.pools[0], change, self.addresses),)
-        fleet: Fleet = replace(self.fleet, pools=pools) if moment.begins else self.first
+    def _changed(self, moment: Moment) -> Fleet | None:
+        """The fleet that somebody ships now, right or wrong; None where this event is none of the configuration."""
+        change = base.shipped(self.scenario, self.fleet.pools[0], moment.event, self.addresses, self.texts)
+        if change is None:
+            return None
+        return replace(self.fleet, pools=(change,)) if moment.begins else self.first
+
+    def _ship(self, fleet: Fleet, moment: Moment) -> None:
         if self.mode == "off":
             self.fleet = fleet
             self.world.apply(fleet)
@@ -196,7 +212,8 @@ class Rehearsing:
 def _servers(scenario: base.Scenario) -> dict[tuple[str, str], ServerModel]:
     return {
         (base.POOL, name): ServerModel(
-            spec.workers, Lognormal(spec.service_ms.median, spec.service_ms.p99), deep_check=spec.deep_check
+            spec.workers, Lognormal(spec.service_ms.median, spec.service_ms.p99), deep_check=spec.deep_check,
+            health_paths=(base.HEALTH_PATH,),
         )
         for name, spec in scenario.pool.servers.items()
     }
@@ -216,29 +233,31 @@ def _users(scenario: base.Scenario) -> UserModel:
             shape = Bursts()
     return UserModel(
         rps=users.rps, count=users.count, exponent=0.4, shape=shape, session=users.session,
-        repeatable=1.0 - users.post_share,
+        paths=KEYS, path_exponent=0.0, repeatable=1.0 - users.post_share,
     )  # fmt: skip
 
 
 def _faults(scenario: base.Scenario, what: base.What, begins: bool) -> tuple[Fault, ...]:
     match what:
         case base.ServerFault():
-            return (_server_fault(scenario, what),) if begins else (Up(what.name),)
+            return (_server_fault(scenario, what) if begins else _cure(scenario, what),)
         case base.Traffic(factor=factor):
             return (Traffic(factor if begins else 1.0),)
         case base.HotKey(share=share):
             return (HotKey(share if begins else 0.0),)
         case base.DependencyFault(slow_ms=slow, errors=ratio):
-            if not begins:
-                return (Up(),)
-            return (Slow(add_ms=slow),) if slow is not None else (Errors(ratio or 0.0),)
-        case base.CheckFault() if what.path is None:
-            return tuple(_check_fault(what, server) for server in what.servers or (None,)) if begins else (Up(),)
+            if slow is not None:
+                return (Slow(add_ms=slow if begins else 0.0),)
+            return (Errors((ratio or 0.0) if begins else 0.0, fast=True),)
+        case base.CheckFault():
+            return tuple(_check_fault(what, server) if begins else CheckHonest(server)
+                         for server in what.servers or (None,))  # fmt: skip
         case base.Restart(name=name):
             return (Down(name),) if begins else ()
+        case base.ConfigChange() | base.Raw() | base.Deploy() | base.ZoneFault():
+            raise AssertionError(f"{type(what).__name__} is shipped, or told as its parts")
         case _:
-            raise UsageError(f"{scenario.name}: the simulator cannot make this happen yet: {type(what).__name__}",
-                             next_step="use server, traffic, check, config or restart events")  # fmt: skip
+            assert_never(what)
 
 
 def _server_fault(scenario: base.Scenario, what: base.ServerFault) -> Fault:
@@ -254,6 +273,29 @@ def _server_fault(scenario: base.Scenario, what: base.ServerFault) -> Fault:
         return Resets(what.resets, what.name)
     workers = scenario.pool.servers[what.name].workers
     return Capacity(max(1, round(workers * (what.capacity or 1.0))), what.name)
+
+
+def _cure(scenario: base.Scenario, what: base.ServerFault) -> Fault:
+    """What ends this fault, and no other that the server may have."""
+    match what.chosen:
+        case "errors":
+            return Errors(0.0, what.name)
+        case "slow_ms":
+            return Slow(server=what.name)
+        case "resets":
+            return Resets(0.0, what.name)
+        case "capacity":
+            return Capacity(scenario.pool.servers[what.name].workers, what.name)
+        case _:
+            return Up(what.name)
+
+
+def _texts(scenario: base.Scenario, read: Reader | None) -> dict[base.Raw, Fleet]:
+    """The raw texts of a scenario, read before anything begins."""
+    raw = [event.raw for event in scenario.events if event.raw is not None]
+    if raw and read is None:
+        raise UsageError(f"{scenario.name} ships a raw text, and nobody here can read it")
+    return {text: read(text) for text in raw if read is not None}
 
 
 def _check_fault(what: base.CheckFault, server: str | None) -> Fault:

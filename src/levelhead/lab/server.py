@@ -82,6 +82,7 @@ class Work:
         body = _BODY.decode()
         self.fine = ("HTTP/1.1 200 OK\r\n" + ending % (len(body), body)).encode()
         self.failed = ("HTTP/1.1 500 Internal Server Error\r\n" + ending % (7, "failed\n")).encode()
+        self.unknown = ("HTTP/1.1 404 Not Found\r\n" + ending % (8, "unknown\n")).encode()
         self.unwell = ("HTTP/1.1 503 Service Unavailable\r\n" + ending % (7, "unwell\n")).encode()
 
     def take(self, connection: Connection, draw: float | None) -> None:
@@ -190,12 +191,13 @@ class Connection(Chunks):
             head, size = self._peek()
             if not size:
                 break
-            health = head.split(b" ", 2)[1:2] == [HEALTH_PATH.encode()]
+            path = b"".join(head.split(b" ", 2)[1:2])
+            health = path == HEALTH_PATH.encode()
             if self._work.faults.hang and not (health and self._work.faults.check == "passing"):
                 self._work.hold(self)
                 break
             self._buffer = self._buffer[size:]
-            self._serve(head, health)
+            self._serve(head, path, health)
         self._turning = False
 
     def _peek(self) -> tuple[bytes, int]:
@@ -216,7 +218,7 @@ class Connection(Chunks):
         size = end + 4 + int(length or 0)
         return head, size if len(self._buffer) >= size else 0
 
-    def _serve(self, head: bytes, health: bool) -> None:
+    def _serve(self, head: bytes, path: bytes, health: bool) -> None:
         work, faults = self._work, self._work.faults
         self._closing = b"\r\nconnection: close\r\n" in head or (
             b" http/1.0\r\n" in head and b"\r\nconnection: keep-alive\r\n" not in head
@@ -225,6 +227,8 @@ class Connection(Chunks):
             self._say(work.unwell)
         elif health and (faults.check == "passing" or not work.options.deep_check):
             self._say(work.fine)
+        elif not (health or path == b"/" or path.startswith(b"/item/")):
+            self._say(work.unknown)
         elif faults.resets and work.random.random() < faults.resets:
             self._reset()
         elif faults.errors and work.random.random() < faults.errors:

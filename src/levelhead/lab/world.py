@@ -22,7 +22,6 @@ from levelhead.drills.base import (
     Deploy,
     Event,
     HotKey,
-    Moment,
     Raw,
     Restart,
     Scenario,
@@ -30,9 +29,9 @@ from levelhead.drills.base import (
     ServerSpec,
     Traffic,
     ZoneFault,
-    moments,
 )
 from levelhead.drills.score import Glance, Harm, Outcomes, Series
+from levelhead.drills.timeline import Moment, moments
 from levelhead.errors import LabError, UsageError
 from levelhead.lab import wire
 from levelhead.lab.child import Child
@@ -47,10 +46,10 @@ Stage = Callable[[Moment], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Who makes an event happen: the world, the users' plan, the stage that holds the balancer, or nobody yet."""
+    """Who makes an event happen: the world, the users' plan, the stage that holds the balancer, or the events of single
+    servers that it is made of (`drills.timeline`)."""
 
-    by: Literal["world", "plan", "stage", "nobody"]
-    why: str = ""
+    by: Literal["world", "plan", "stage", "parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +63,19 @@ class Punctuality:
 
 
 def support(event: Event) -> Support:
-    """Who makes this event happen; `why` says what is lacking where nobody does."""
+    """Who makes this event happen."""
     what = event.what
     match what:
         case ServerFault() | DependencyFault() | Restart():
             return Support("world")
         case Traffic() | HotKey():
             return Support("plan")
-        case ConfigChange():
+        case ConfigChange() | Raw():
             return Support("stage")
         case CheckFault():
             return Support("stage" if what.path is not None else "world")
-        case Deploy():
-            return Support("nobody", "the lab cannot roll out a deploy yet; use restart events, one per server")
-        case ZoneFault():
-            return Support("nobody", "the lab's servers stand in no zones yet; use server events, one per server")
-        case Raw():
-            return Support("nobody", "the lab gives no raw text to a balancer yet; use a config event")
+        case Deploy() | ZoneFault():
+            return Support("parts")
         case _:
             assert_never(what)
 
@@ -96,12 +91,6 @@ class World:
     """
 
     def __init__(self, scenario: Scenario, seed: int | None = None) -> None:
-        """Raises UsageError if the scenario holds an event that the lab cannot make happen."""
-        for event in scenario.events:
-            verdict = support(event)
-            if verdict.by == "nobody":
-                where = f"{scenario.name}, at {event.at_s:g} s"
-                raise UsageError(f"{where}: {verdict.why}", next_step="levelhead drill list")
         self.scenario = scenario
         self.seed = scenario.seed if seed is None else seed
         self._servers = {
@@ -264,8 +253,7 @@ class World:
     def _ours(self, event: Event) -> Event:
         verdict = support(event)
         if verdict.by != "world":
-            why = verdict.why or f"a {event.chosen} event is for the {verdict.by}, not for the world"
-            raise UsageError(why)
+            raise UsageError(f"a {event.chosen} event is for the {verdict.by}, not for the world")
         return event
 
     async def _break_server(self, fault: ServerFault) -> None:

@@ -138,7 +138,7 @@ def _servers(pool: schema.PoolModel, intent: model.Intent, at: Path, root: Node)
     named = tuple(_named(pool))
     servers = tuple(
         model.Server(
-            name=name, host=given.address.host, port=given.address.port, capacity=given.capacity,
+            name=name, host=given.address.host, port=given.address.port, capacity=given.capacity, zone=given.zone or "",
             admin=model.Admin(given.state), in_flight_limit=given.in_flight_limit,
             origin=place(root, (*at, key), key=True),
         )

@@ -320,6 +320,9 @@ class ServerModel(_Model):
         default=None, description="its part of the traffic, relative to the others, as the proxy is told it"
     )
     capacity: Positive | None = Field(default=None, description="requests per second that it can bear")
+    zone: Annotated[Name | None, Words("a name")] = Field(
+        default=None, description="where it stands: servers of a zone share power, network or a site"
+    )
     in_flight_limit: Count | None = Field(
         default=None, description="requests in flight; wins over limits.server_in_flight"
     )

@@ -82,6 +82,7 @@ def _server(server: Server) -> Value:
         "address": server.address,
         "weight": _number(server.weight),
         "capacity": None if server.capacity is None else _number(server.capacity),
+        "zone": server.zone or None,
         "in_flight_limit": server.in_flight_limit,
         "state": server.admin.value,
     })  # fmt: skip

@@ -57,7 +57,8 @@ Service = Lognormal | Exponential | Fixed
 class ServerModel:
     """A server: `workers` requests at a time, the others wait in line; `speed` 2 serves in half the time.
 
-    `deep_check`: its health check waits in the same line as requests do (else it is answered beside them).
+    `deep_check`: its health check waits in the same line as requests do (else it is answered beside them). A check of a
+    path that does not begin with one of `health_paths` is not found there, and fails; with none it may ask for any.
     A server that comes back from `Down` is `cold_factor` times slower at first, falling evenly to 1 over `cold_s`.
     """
 
@@ -65,6 +66,7 @@ class ServerModel:
     service: Service = Lognormal()
     speed: float = 1.0
     deep_check: bool = False
+    health_paths: tuple[str, ...] = ()
     cold_factor: float = 1.0
     cold_s: float = 0.0
 

@@ -116,9 +116,16 @@ class Checks:
         """What the check says at once whatever the machine does, or None if that depends on the machine."""
         if host.check == "lies":
             return True
+        if not self._found(host):
+            return False
         if host.check == "fails" or (isinstance(host.check, float) and self._flapping(host, host.check)):
             return False
         return False if host.refusing else None
+
+    def _found(self, host: Host) -> bool:
+        """Whether the server has anything at the path that its check asks for."""
+        path, known = self.pool.check.path if self.pool.check is not None else None, host.model.health_paths
+        return path is None or not known or path.startswith(known)
 
     def _flapping(self, host: Host, period_s: float) -> bool:
         return int((self._agenda.now_s - host.check_since_s) / period_s) % 2 == 0

@@ -118,6 +118,14 @@ class CheckFails:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckHonest:
+    """The health check says how the server is, as it did before anything was done to it."""
+
+    server: str | None = None
+    pool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CheckFlaps:
     """The health check fails for `period_s`, tells the truth for `period_s`, and so on."""
 
@@ -191,7 +199,7 @@ class Restart:
 
 
 ServerFault = Down | Up | Hang | Stall | Errors | Slow | Resets | Capacity
-CheckFault = CheckLies | CheckFails | CheckFlaps
+CheckFault = CheckLies | CheckFails | CheckFlaps | CheckHonest
 CrowdFault = Traffic | HotKey | Behind | Poison
 Fault = ServerFault | CheckFault | CrowdFault | Restart
 

@@ -11,6 +11,7 @@ from levelhead.simulate.faults import (
     CheckFails,
     CheckFault,
     CheckFlaps,
+    CheckHonest,
     CheckLies,
     CrowdFault,
     Down,
@@ -39,7 +40,7 @@ def afflict(pool: PoolProxy, fault: Fault) -> None:
         case Down() | Up() | Hang() | Stall() | Errors() | Slow() | Resets() | Capacity():
             for host in pool.hosts(fault.server):
                 _afflict_server(pool, host, fault)
-        case CheckLies() | CheckFails() | CheckFlaps():
+        case CheckLies() | CheckFails() | CheckFlaps() | CheckHonest():
             for host in pool.hosts(fault.server):
                 _afflict_check(pool, host, fault)
         case Traffic() | HotKey() | Behind() | Poison():
@@ -86,6 +87,8 @@ def _afflict_check(pool: PoolProxy, host: Host, fault: CheckFault) -> None:
             host.check = "lies"
         case CheckFails():
             host.check = "fails"
+        case CheckHonest():
+            host.check = "honest"
         case CheckFlaps(period_s=period_s):
             host.check, host.check_since_s = period_s, pool.agenda.now_s
         case _:

@@ -32,7 +32,7 @@ WRITTEN: Final[Mapping[type, frozenset[str]]] = {
         {"name", "servers", "policy", "check", "ejection", "timeouts", "retries", "limits", "affinity_cookie",
          "slow_start_s", "origin", "slo", "intent", "mode", "minimum_servers"}
     ),
-    Server: frozenset({"name", "host", "port", "weight", "capacity", "admin", "in_flight_limit", "origin"}),
+    Server: frozenset({"name", "host", "port", "weight", "capacity", "admin", "in_flight_limit", "origin", "zone"}),
     Check: frozenset({"path", "status", "interval_s", "timeout_s", "fall", "rise", "host", "port"}),
     Ejection: frozenset({"consecutive_errors"}),
     Retries: frozenset({"attempts"}),
