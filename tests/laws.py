@@ -17,6 +17,7 @@ from levelhead.control.base import (
     Acknowledge,
     Alter,
     Approve,
+    Doing,
     Keep,
     MarkGood,
     Order,
@@ -29,7 +30,7 @@ from levelhead.control.base import (
     View,
     Wish,
 )
-from levelhead.control.pools import COOLDOWN_S, VERIFY_S
+from levelhead.control.pools import COOLDOWN_S, LONGEST_S, VERIFY_S
 from levelhead.incident import Incident
 from levelhead.mitigate.guard import FEWEST_SERVING
 from levelhead.model import (
@@ -328,14 +329,19 @@ class Judge:
         late = {
             n: self.verified_late.get(f"{n}/{s.doing.ticket}", 0.0) + (self.tick_s if fresh else 0.0)
             for n, s in outcome.state.pools
-            if s.doing is not None and s.doing.applied_at is not None and view.at - s.doing.applied_at > VERIFY_S
+            if s.doing is not None and s.doing.applied_at is not None and _overdue(s.doing, view.at)
         }
         self.verified_late = {
             f"{n}/{s.doing.ticket}": late[n] for n, s in outcome.state.pools if s.doing is not None and n in late
         }
         for name, seconds in late.items():
+            # A deadline moves on while a backlog is worked off, but not for ever.
             if SLACK_S < seconds <= SLACK_S + self.tick_s:
                 yield "verified on users, else undone", f"{name} is neither kept nor undone"
+
+
+def _overdue(doing: Doing, at: float) -> bool:
+    return at > doing.due or at - (doing.applied_at or at) > LONGEST_S + VERIFY_S
 
 
 def _between(first: Sample, truth: Sample, pool: str) -> float:

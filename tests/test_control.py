@@ -21,6 +21,7 @@ from levelhead.control.base import (
     View,
     Wish,
 )
+from levelhead.control.cases import last_change, last_share_change
 from levelhead.drills.base import Scenario
 from levelhead.drills.rehearse import BEGAN, Rehearsing
 from levelhead.drills.text import parse_scenario
@@ -97,6 +98,31 @@ def test_a_roll_back_by_a_person_ends_the_incident_and_its_effect_is_measured() 
     assert "before;" in action.effect
     assert day.incident.resolution.startswith("roll back to revision 1 by ann")
     assert "weight-typo-skew" not in {s.cause for s in day.incident.refuted}
+
+
+def test_what_people_did_is_given_time_and_then_looked_past() -> None:
+    """A person changed something that does not help: nobody waits for ever."""
+    day = Day(mode="ask")
+    day.until(17.0)
+    assert day.state.pool("web").proposal is not None
+    day.order(Alter((SetWeight("web", "server-2", 11.0),)))
+    day.until(20.0)
+    assert day.state.pool("web").proposal is None
+    day.until(30.0)
+
+    assert "the trouble goes on 10 s after ann acted: it is looked at anew" in [e.text for e in day.incident.entries]
+    assert day.state.pool("web").proposal is not None
+
+
+def test_what_levelhead_did_or_took_back_suspects_nobody() -> None:
+    day = Day(mode="act")
+    day.until(17.0)
+    first, typo, back = day.revisions
+
+    assert (typo.author, back.author) == ("deploy", "levelhead")
+    assert last_change((first, typo), "web", typo.at + 1.0) is not None
+    assert last_change(day.revisions, "web", back.at + 1.0) is None
+    assert last_share_change(day.revisions, "web", back.at + 1.0) is None
 
 
 def test_people_write_into_the_incident() -> None:

@@ -125,6 +125,22 @@ def test_one_sick_server_is_accused_and_no_other(kind: str, signal: Kind, within
     assert accused == {"s3"}
 
 
+def test_an_alarm_is_over_soon_after_what_raised_it() -> None:
+    """What took 10 looks to see may take some more to be over, and not ten times as many."""
+
+    def shape(i: int, rng: np.random.Generator) -> Tick:
+        k = spread(rng, 200, [0.2] * 5)
+        bad = np.zeros(5)
+        bad[2] = rng.binomial(int(k[2]), 0.5) if 80 <= i < 120 else 0
+        return tick(WHERE, i * 0.25, k, errors=bad)
+
+    stood = [i for i, signals in watch(shape, 160) if any(s.kind is Kind.ERRORS for s in signals)]
+
+    assert 80 <= stood[0] <= 90
+    assert 119 <= stood[-1] <= 140
+    assert stood == list(range(stood[0], stood[-1] + 1))
+
+
 def test_unknown_counters_freeze_the_tests() -> None:
     where = layout(FIVE)
     state = detect.begin(where, FLEET)

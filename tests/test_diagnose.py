@@ -45,7 +45,7 @@ def past(**known: object) -> Past:
         pace_s=np.full(4, 0.05), got=np.full(4, 30.0), fell_at=NEVER, rose_at=NEVER, left_at=NEVER, back_at=NEVER,
         born_at=NEVER, turns=np.zeros(4), ill_before=NEVER, slow_before=NEVER, troubled_at=NEVER, mute_at=NEVER,
         burden=np.ones(4), relieved_at=NEVER, attempts=348.0, arrived=348.0, refused=0.0, queued=0.0, in_flight=6.0,
-        seconds=2.9, clients=tuple((f"10.0.0.{i}", 4.0) for i in range(60)),
+        seconds=2.9, surged_at=float("nan"), clients=tuple((f"10.0.0.{i}", 4.0) for i in range(60)),
     )  # fmt: skip
     return replace(calm, **known)  # type: ignore[arg-type]
 
@@ -218,6 +218,64 @@ def test_a_surge_is_no_fault_of_the_balancer() -> None:
     refuted = {s.cause for s in diagnose(CASES["a surge that harms"][0]) if s.refuted}
 
     assert "weight-typo-skew" in refuted
+
+
+SLOW_ONE = case(
+    signal(Kind.SURGE), signal(Kind.LATENCY, "s2"), rate=260.0,
+    past=past(pace_now_s=one(1.2, 0.05, 1), requests=np.full(4, 188.0), arrived=752.0, attempts=752.0),
+)  # fmt: skip
+
+
+def test_one_slow_server_is_no_surge_while_the_others_bear_it() -> None:
+    told = diagnose(SLOW_ONE)[0]
+    strained = replace(SLOW_ONE, past=past(pace_now_s=np.full(4, 0.2), arrived=752.0, attempts=752.0))
+
+    assert (told.cause, told.servers) == ("slow-server-gray-failure", ("s2",))
+    assert "the other 3 take 1.0 times as long as usual" in {
+        c for s in diagnose(SLOW_ONE) if s.cause == "traffic-surge" for c in s.contra
+    }
+    assert diagnose(strained)[0].cause == "traffic-surge"
+
+
+@pytest.mark.parametrize(("ended_s", "cause"), [(4.0, "traffic-surge"), (90.0, "dependency-failure")])
+def test_what_a_surge_left_behind_is_still_the_surge(ended_s: float, cause: str) -> None:
+    late = past(pace_now_s=np.full(4, 0.6), late=np.full(4, 70.0), surged_at=AT - ended_s)
+    since = Signal(Kind.HARM, "web", "", AT - 90.0, np.inf, "70% of the last 250 requests failed or were late")
+
+    assert diagnose(case(since, harmed_ratio=0.7, past=late))[0].cause == cause
+
+
+def test_trouble_that_began_after_a_surge_is_not_its_doing() -> None:
+    late = past(pace_now_s=np.full(4, 0.6), late=np.full(4, 70.0), surged_at=AT - 8.0)
+    since = Signal(Kind.HARM, "web", "", AT - 2.0, np.inf, "70% of the last 250 requests failed or were late")
+
+    assert diagnose(case(since, harmed_ratio=0.7, past=late))[0].cause == "dependency-failure"
+
+
+@pytest.mark.parametrize(("since", "cause"), [(AT - 0.25, NONE_OF_THESE), (AT - 2.0, "shallow-check")])
+def test_a_server_that_breaks_off_may_be_dying(since: float, cause: str) -> None:
+    broken = Signal(Kind.ERRORS, "web", "s3", since, 20.0, "9 of 25 requests to s3 failed")
+
+    assert diagnose(case(broken, past=past(broken=one(9.0, 0.0, 2))))[0].cause == cause
+
+
+def test_a_server_that_fails_at_once_is_known_by_what_it_draws() -> None:
+    failing = Signal(Kind.ERRORS, "web", "s3", AT - 0.5, 20.0, "20 of 22 requests to s3 failed")
+    drawn = case(failing, past=past(answered=one(20.0, 0.0, 2)), latest=np.asarray([4.0, 3.0, 22.0, 4.0]))
+    idle = replace(drawn.pool, policy=LeastRequest())
+
+    assert diagnose(replace(drawn, pool=idle))[0].cause == "fast-fail-black-hole"
+    assert diagnose(drawn)[0].cause == "shallow-check"
+    assert diagnose(replace(drawn, pool=idle, latest=np.full(4, 8.0)))[0].cause == "shallow-check"
+
+
+def test_a_zone_stays_the_trouble_while_its_servers_are_drained() -> None:
+    zones = members(zone=("a", "b", "a", "b"))
+    both = case(signal(Kind.LATENCY, "s1"), pool=zones, away=frozenset({"s3"}), unserving=frozenset({"s3"}),
+                past=past(pace_now_s=one(1.2, 0.05)))  # fmt: skip
+
+    assert diagnose(replace(both, drained=frozenset({"s3"})))[0].cause == "gray-failure-zone"
+    assert diagnose(both)[0].cause != "gray-failure-zone"
 
 
 def test_the_story_names_the_server_and_its_reasons() -> None:

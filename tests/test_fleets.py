@@ -326,7 +326,6 @@ PATHS = Paths("/tmp/s", "/tmp/f", "/tmp/a", "/tmp/m")
         (Pool("p", (Server("a", "10.0.0.1", 80, priority=1),)), "server a of pool p has priority 1"),
         (Pool("p", (Server("a", "10.0.0.1", 80, check=Check()),)), "check"),
         (Pool("p", (Server("a", "10.0.0.1", 80, checked=False),)), "checked False"),
-        (Pool("p", (Server("a", "10.0.0.1", 80, zone="z"),)), "zone z"),
     ],
 )
 def test_what_is_not_rendered_is_refused(pool: Pool, what: str) -> None:

@@ -28,7 +28,7 @@ from levelhead.model import (
     apply,
 )
 from tests.build import pool
-from tests.test_diagnose import case, signal
+from tests.test_diagnose import case, past, shipped, signal
 
 SERVERS = ("s1", "s2", "s3", "s4")
 PLAIN = pool(*[100.0] * 4)
@@ -73,6 +73,7 @@ def test_a_check_that_lies_is_ignored() -> None:
         (FAILING, replace(PLAIN, check=None), "has no check to ignore"),
         (replace(FAILING, failing=frozenset({"s1"})), PLAIN, "the check fails on 1 of 4 servers only"),
         (replace(FAILING, failure_ratio=np.asarray([0.3, 0, 0, 0])), PLAIN, "requests fail too, up to 30%"),
+        (replace(FAILING, past=past(ill_before=np.asarray([0.9, 0, 0, 0]))), PLAIN, "requests fail too, up to 90%"),
     ],
 )
 def test_a_check_that_may_be_right_is_believed(it: Case, of: Pool, why: str) -> None:
@@ -89,12 +90,21 @@ def test_what_fails_everywhere_is_no_reason_to_eject() -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(3, 1), (2, 1), (1, 0)])
 def test_retries_that_multiply_are_limited(before: int, after: int) -> None:
-    many = replace(FAILING, signals=(signal(Kind.RETRIES),))
+    many = replace(FAILING, signals=(signal(Kind.RETRIES), signal(Kind.SLOWDOWN)))
     target = planned("limit-retries", asked("retry-amplification", many, replace(PLAIN, retries=Retries(before))))
 
     assert target.pools[0].retries.attempts == after
     assert "repeats nothing" in refused(asked("retry-amplification", many, replace(PLAIN, retries=Retries(0))))
     assert "few requests are repeated" in refused(asked("retry-amplification", FAILING))
+
+
+def test_repetitions_that_are_borne_are_left_alone() -> None:
+    """Without them more requests would fail."""
+    borne = replace(FAILING, signals=(signal(Kind.RETRIES),), past=past())
+    slow = replace(borne, past=past(pace_now_s=np.full(4, 0.2)))
+
+    assert "some of them succeed" in refused(asked("retry-amplification", borne, replace(PLAIN, retries=Retries(3))))
+    planned("limit-retries", asked("retry-amplification", slow, replace(PLAIN, retries=Retries(3))))
 
 
 def test_the_limit_in_the_way_is_doubled() -> None:
@@ -109,6 +119,28 @@ def test_the_limit_in_the_way_is_doubled() -> None:
     assert "has a limit" in refused(asked("server-maxconn-too-low", it))
 
 
+def test_where_the_pace_is_known_a_limit_is_raised_to_what_the_rate_needs() -> None:
+    # 120 requests/s of 0.5 s each are 60 at a time; half as many more, on four servers.
+    it = case(signal(Kind.QUEUE), past=past(pace_s=np.full(4, 0.5)))
+    tight = planned("raise-limit", asked("server-maxconn-too-low", it, replace(PLAIN, limits=Limits(2, 20))))
+
+    assert tight.pools[0].limits.server_in_flight == 23
+    assert planned("raise-limit", asked("lb-maxconn-too-low", it, connections=10)).listeners[0].connections == 90
+    wide = refused(asked("server-maxconn-too-low", it, replace(PLAIN, limits=Limits(40, 20))))
+    assert "it is the servers that are slow" in wide
+
+
+@pytest.mark.parametrize("cause", ["server-maxconn-too-low", "lb-maxconn-too-low"])
+def test_a_limit_that_was_just_shipped_is_taken_back(cause: str) -> None:
+    tight = replace(PLAIN, limits=Limits(1))
+    fleet = Fleet((Listener("main", "127.0.0.1", 80, (Route("web"),), connections=9),), (PLAIN,))
+    good = Revision(1, fleet, "ann", 0.0, "first")
+
+    back = planned("roll-back", asked(cause, case(shipped=shipped("limits")), tight, connections=9, good=good))
+    assert back == fleet
+    planned("raise-limit", asked(cause, case(shipped=shipped("weights")), tight, connections=9, good=good))
+
+
 SURGE = case(signal(Kind.SURGE), signal(Kind.HARM), rate=600.0, forecast=120.0, harmed_ratio=0.5)
 
 
@@ -116,6 +148,10 @@ def test_what_cannot_be_borne_is_refused_at_the_front() -> None:
     # 30 requests/s each in calm, half a second each at most: 15 at a time.
     shed = planned("shed", asked("traffic-surge", SURGE)).pools[0]
     assert (shed.limits, shed.timeouts.queue_s) == (Limits(15, 60), 0.25)
+
+    # Where fewer are left than were in calm, none bears more than it was seen to: 20, so 10 at a time.
+    fewer = replace(SURGE, past=past(got=np.full(4, 20.0)))
+    assert planned("shed", asked("traffic-surge", fewer)).pools[0].limits == Limits(10, 40)
 
     able = replace(PLAIN, servers=tuple(replace(s, capacity=100.0) for s in PLAIN.servers))
     assert planned("shed", asked("traffic-surge", SURGE, able)).pools[0].limits == Limits(50, 200)
@@ -141,6 +177,9 @@ def test_the_forgotten_are_let_back_in_unless_their_check_fails() -> None:
     back = planned("re-admit", asked("forgotten-drain", case(failing=frozenset({"s2"})), out, "s1", "s2")).pools[0]
     assert [s.admin for s in back.servers] == [Admin.READY, Admin.DRAIN, Admin.READY, Admin.READY]
     assert "let in already" in refused(asked("forgotten-drain", case(), PLAIN, "s1"))
+    unwanted = pool(100.0, 0.0, 100.0, 100.0)
+    again = planned("re-admit", asked("forgotten-drain", case(), unwanted, "s2")).pools[0]
+    assert [s.weight for s in again.servers] == [100.0] * 4
     assert "the check fails on s1" in refused(asked("forgotten-drain", case(failing=frozenset({"s1"})), out, "s1"))
 
 

@@ -215,3 +215,73 @@ def test_a_raw_text_that_nobody_can_read_is_refused() -> None:
     event = ALL["march-10"].events[0].model_copy(update={"config": None, "raw": Raw(haproxy="backend web\n")})
     with pytest.raises(UsageError, match="nobody here can read it"):
         rehearse(ALL["march-10"].model_copy(update={"events": (event,)}), mode="act")
+
+
+def trouble(events: str, *, servers: str = "{count: 4}", rps: float = 120.0, more: str = "") -> Scenario:
+    """A pool of four workers of 50 ms each per server to which this happens."""
+    text = (
+        "name: trial\ntitle: A trial\nsource: {title: made up}\nteaches: [bad-deploy]\nduration_s: 45\n"
+        f"pool:\n  servers: {servers}\n{more}users: {{rps: {rps}}}\nevents:\n{events}"
+    )
+    return parse_scenario(text, "trial.yaml")
+
+
+def test_a_surge_that_cannot_be_borne_is_shed_as_long_as_it_lasts() -> None:
+    """It is judged by how those are served who are let in, not by those who are refused: they could not be."""
+    surge = trouble("  - {at_s: 15, until_s: 35, traffic: {factor: 5}}\n")
+    helped, alone = rehearse(surge, mode="act"), rehearse(surge, mode="off")
+
+    assert [(a.plan, a.undone) for a in helped.record.actions] == [("shed", False)]
+    assert helped.record.harm.requests_harmed < 0.75 * alone.record.harm.requests_harmed
+    assert helped.record.stories[0].cause == "traffic-surge"
+
+
+def test_a_slow_server_in_a_surge_is_drained() -> None:
+    both = trouble("  - {at_s: 15, traffic: {factor: 2}}\n  - {at_s: 17, server: {name: server-2, slow_ms: 1500}}\n",
+                   rps=80.0)  # fmt: skip
+    told = rehearse(both, mode="act")
+
+    assert [(a.plan, a.what) for a in told.record.actions] == [("drain", "drain server-2")]
+    assert told.record.harm.requests_harmed < 0.03 * told.record.harm.requests_total
+
+
+def test_a_limit_that_was_shipped_too_low_is_taken_back() -> None:
+    tight = trouble("  - {at_s: 15, config: {limits: {server_in_flight: 1}}}\n", rps=160.0)
+
+    assert [(a.plan, a.undone) for a in rehearse(tight, mode="act").record.actions] == [("roll-back", False)]
+
+
+def test_servers_left_without_weight_are_let_in_again() -> None:
+    steps = "".join(
+        f"  - {{at_s: {15 + 2 * i}, config: {{weights: {{{', '.join(f'server-{j}: 0' for j in range(1, i + 2))}}}}}}}\n"
+        for i in range(4)
+    )  # fmt: skip
+    drained = trouble(steps, servers="{count: 6}", rps=240.0).model_copy(update={"duration_s": 90.0})
+    told = rehearse(drained, mode="act")
+
+    assert told.record.stories[0].cause == "forgotten-drain"
+    assert "re-admit" in [a.plan for a in told.record.actions if not a.undone]
+    assert told.incidents[-1].phase is Phase.RESOLVED
+
+
+def test_repetitions_that_help_are_not_limited() -> None:
+    resets = "".join(f"  - {{at_s: 15, server: {{name: server-{i}, resets: 0.6}}}}\n" for i in range(1, 5))
+    helped, alone = (rehearse(trouble(resets, more="  retries: 4\n"), mode=m) for m in ("act", "off"))
+
+    assert helped.record.actions == ()
+    assert helped.record.harm.requests_harmed <= alone.record.harm.requests_harmed
+
+
+def test_a_check_on_what_fails_is_not_ignored() -> None:
+    """All servers fail requests, and their checks with them: nobody is well."""
+    broken = trouble("  - {at_s: 15, dependency: {errors: 1.0}}\n", servers="{count: 4, deep_check: true}")
+
+    assert rehearse(broken, mode="act").record.actions == ()
+
+
+def test_a_check_that_has_to_pass_again_is_given_the_time_it_takes() -> None:
+    """Two passes of a check every 6 s take longer than a plan is given otherwise."""
+    path = trouble("  - {at_s: 15, check: {path: /status}}\n", more="  check: {interval_s: 6, fall: 1}\n")
+    actions = rehearse(path.model_copy(update={"duration_s": 60.0}), mode="act").record.actions
+
+    assert [(a.plan, a.undone) for a in actions] == [("roll-back", False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -167,7 +168,8 @@ class Suffering:
 class Doing:
     """A plan that was carried out and is being verified. `applied_at` is None until the engine has reported.
 
-    `harmed` is the part of requests that were harmed before it.
+    `harmed` is the part of requests that were harmed before it. It is judged at `due`, which moves on while what waited
+    before is being worked off: `most` is the most that was inside since it was looked at last.
     """
 
     plan: Plan
@@ -176,6 +178,8 @@ class Doing:
     action: int
     harmed: float
     applied_at: float | None = None
+    due: float = math.inf
+    most: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

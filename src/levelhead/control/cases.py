@@ -68,6 +68,7 @@ def case_of(
         drained=_drained(view.revisions, pool.name, away),
         shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
         queued=float(max(known_or(tick.pool.queued)[i], known_or(tick.queued)[rows].sum())),
+        latest=tick.requests[rows],
         # Only trouble asks for what was before.
         past=_past(memory, pool.name, names) if signals else None,
     )  # fmt: skip
@@ -78,10 +79,11 @@ def _named(names: tuple[str, ...], which: Flags) -> frozenset[str]:
 
 
 def last_share_change(revisions: tuple[Revision, ...], pool: str, at: float) -> ShareChange | None:
-    """The newest change within `SUSPECT_S` that gave a server at least `MOVED` more of this pool, if any."""
+    """The newest change within `SUSPECT_S` that gave a server at least `MOVED` more of this pool, and still does."""
+    force = revisions[-1].fleet.pool(pool)
     for before, after in _changes(revisions, at):
         old, new = before.fleet.pool(pool), after.fleet.pool(pool)
-        if old is None or new is None or old is new:
+        if old is None or new is None or old is new or force is None or old == force:
             continue
         was = {s.name: float(p) for s, p in zip(old.servers, predict.predicted(old), strict=True)}
         gains = [(float(p) - was.get(s.name, 0.0), s.name, float(p))
@@ -93,20 +95,26 @@ def last_share_change(revisions: tuple[Revision, ...], pool: str, at: float) -> 
 
 
 def last_change(revisions: tuple[Revision, ...], pool: str, at: float) -> Shipped | None:
-    """The newest change within `SUSPECT_S` of anything that concerns this pool, if any."""
+    """The newest change within `SUSPECT_S` of anything that concerns this pool, as far as it is still in force."""
     for before, after in _changes(revisions, at):
         touched = _touched(before.fleet, after.fleet, pool)
+        if touched and after is not revisions[-1]:
+            touched &= _touched(before.fleet, revisions[-1].fleet, pool)
         if touched:
             return Shipped(after.number, after.author, after.at, touched)
     return None
 
 
 def _changes(revisions: tuple[Revision, ...], at: float) -> Iterator[tuple[Revision, Revision]]:
-    """Each revision within `SUSPECT_S`, newest first, and the one before it."""
+    """Each revision by somebody else within `SUSPECT_S`, newest first, and the one before it.
+
+    What Levelhead did is verified by itself, and suspects nobody.
+    """
     for after, before in pairwise(reversed(revisions)):
         if at - after.at > SUSPECT_S:
             return
-        yield before, after
+        if after.author != LEVELHEAD:
+            yield before, after
 
 
 def _touched(before: Fleet, after: Fleet, name: str) -> frozenset[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from levelhead import mitigate, predict
 from levelhead.control import harm
 from levelhead.control.base import LEVELHEAD, Doing, Keep, PoolState, Put, Report, Tell, Watch
@@ -13,11 +15,13 @@ from levelhead.diagnose import CERTAIN_ENOUGH, diagnose, title
 from levelhead.diagnose.base import NONE_OF_THESE, Case, Story
 from levelhead.incident import Action, Clocks, Incident, Phase, may, moved, written
 from levelhead.mitigate.base import Plan, Refusal
-from levelhead.model import Mode
+from levelhead.model import Admin, Mode
 
 # After acting, users must be well again within this time, and stay so for a moment, before the plan counts as a help.
 VERIFY_S = 10.0
 SETTLED_S = 2.0
+# While what waited before is worked off (by this part in each such time), a plan is given more time, up to the longest.
+MORE_S, EASED, LONGEST_S = 5.0, 0.8, 60.0
 # A calm pool's incident is watched for so long, then closed.
 QUIET_S = 8.0
 CALM_S = 1.5
@@ -28,6 +32,8 @@ PATIENCE_S = 3.0
 AGAIN_PART, AGAIN_S = 0.1, 10.0
 KEEP_EVERY_S = 1.0
 MEASURED_AFTER_S = 5.0
+# Where what cannot be borne is refused, the others must be served well: so few of them late, and so many served.
+MOST_LATE, ALL_BUT = 0.1, 0.85
 
 # A change of configuration this long ago can still be the beginning of an incident.
 SUSPECT_S = 30.0
@@ -57,6 +63,7 @@ def pool_turn(turn: Turn) -> tuple[Turn, str]:
     turn = _explained(turn, trouble)
     turn = _verified(turn, trouble)
     turn = _calmed(turn, trouble)
+    turn = _taken_back(turn, trouble)
     if doing is None:
         # The tick that ends a plan does not begin the next one: do one thing, look again.
         turn = _mitigated(turn, trouble)
@@ -88,7 +95,8 @@ def reported(turn: Turn, report: Report) -> Turn:
         return _not_done(turn, report)
     if doing is None or doing.ticket != report.ticket:
         return turn
-    return turn.remembering(replace(turn.state, doing=replace(doing, applied_at=turn.at)))
+    doing = replace(doing, applied_at=turn.at, due=turn.at + _window_s(doing.plan))
+    return turn.remembering(replace(turn.state, doing=doing))
 
 
 def _not_done(turn: Turn, report: Report) -> Turn:
@@ -290,9 +298,38 @@ def _verified(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
         text = f"{doing.plan.name} helped: {standing(turn.case)}"
         turn = turn.remembering(replace(turn.state, doing=None)).writing("effect", text)
         return turn.moving("verified") if may(turn.incident, "verified") else turn
-    if elapsed < VERIFY_S or turn.busy:
+    inside = _inside(turn.case)
+    doing = replace(doing, most=max(doing.most, inside))
+    turn = turn.remembering(replace(turn.state, doing=doing))
+    if turn.at < doing.due or turn.busy:
         return turn
+    if elapsed < LONGEST_S and _easing(doing, inside, turn.case, trouble):
+        return turn.remembering(replace(turn.state, doing=replace(doing, due=turn.at + MORE_S, most=inside)))
     return _undone(turn, doing)
+
+
+def _inside(case: Case) -> float:
+    """Requests that are with servers or wait for them."""
+    return float(np.nansum(case.in_flight)) + case.queued
+
+
+def _window_s(plan: Plan) -> float:
+    """How long a plan has to help: servers that come back get their part by and by."""
+    before, after = plan.steps[0].undo.pool(plan.pool), plan.steps[0].target.pool(plan.pool)
+    if before is None or after is None:
+        return VERIFY_S
+    away = {s.name for s in before.servers if s.admin is not Admin.READY or s.weight == 0}
+    back = any(s.name in away and s.admin is Admin.READY and s.weight > 0 for s in after.servers)
+    return min(VERIFY_S + after.slow_start_s, LONGEST_S) if back else VERIFY_S
+
+
+def _easing(doing: Doing, inside: float, case: Case, trouble: tuple[Signal, ...]) -> bool:
+    """Whether what is left of the trouble is only on its way out: checks that have to pass again, and a backlog that
+    is worked off; those who waited in it are late whatever is done."""
+    left = {s.kind for s in trouble} & mitigate.BY_NAME[doing.plan.name].eases
+    if left == {Kind.CHECK}:
+        return True
+    return bool(inside < EASED * doing.most)
 
 
 def _still(doing: Doing, case: Case, trouble: tuple[Signal, ...]) -> bool:
@@ -303,7 +340,17 @@ def _still(doing: Doing, case: Case, trouble: tuple[Signal, ...]) -> bool:
         # Servers that were suspect before and not treated are the next plan's concern, and so is the harm they do.
         treated = _treated(doing.plan)
         return not all(treated and s.server not in treated and s.since <= doing.at for s in accusing)
+    if doing.plan.serves:
+        return not _served(doing, case)
     return any(s.kind is Kind.HARM for s in trouble) and case.harmed_ratio > mitigation.enough * doing.harmed
+
+
+def _served(doing: Doing, case: Case) -> bool:
+    """Whether a plan that refuses some serves the others well, and no fewer than it must."""
+    refused = 0.0 if case.past is None else min(case.past.refused / max(case.past.arrived, 1.0), 1.0)
+    taken = max(1.0 - refused, 1e-9)
+    late = max(case.harmed_ratio - refused, 0.0) / taken
+    return late <= MOST_LATE and taken * case.rate >= min(ALL_BUT * doing.plan.serves, case.rate)
 
 
 def _treated(plan: Plan) -> frozenset[str]:
@@ -316,8 +363,8 @@ def _treated(plan: Plan) -> frozenset[str]:
 
 
 def _undone(turn: Turn, doing: Doing) -> Turn:
-    step = doing.plan.steps[0]
-    text = f"{doing.plan.name} did not help within {VERIFY_S:.0f} s ({standing(turn.case)}): it is undone"
+    step, waited = doing.plan.steps[0], turn.at - (doing.applied_at or turn.at)
+    text = f"{doing.plan.name} did not help within {waited:.0f} s ({standing(turn.case)}): it is undone"
     ticket = f"undo-{turn.tickets}"
     put = Put(ticket, step.undo, LEVELHEAD, f"undo {doing.plan.name}: it did not help")
     turn = turn.writing("undo", text).amending(doing.action, undone_at=turn.at)
@@ -337,6 +384,18 @@ def _measured(turn: Turn) -> Turn:
             turn = turn.amending(watch.action, effect=effect).writing("effect", f"{action.what}: {effect}")
     left = tuple(w for w in turn.state.watching if turn.at < w.due)
     return turn.remembering(replace(turn.state, watching=left))
+
+
+def _taken_back(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
+    """People who changed something have as long to help as a plan has; if the trouble goes on, so does Levelhead."""
+    state, incident = turn.state, turn.incident
+    if not trouble or state.doing is not None or incident.phase is not Phase.MITIGATING or not incident.actions:
+        return turn
+    last = incident.actions[-1]
+    if turn.at - last.at < VERIFY_S or state.watching or turn.busy:
+        return turn
+    text = f"the trouble goes on {VERIFY_S:.0f} s after {last.who} acted: it is looked at anew"
+    return turn.writing("effect", text).moving("failed")
 
 
 def _calmed(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:

@@ -24,6 +24,9 @@ TESTS = 9
 
 # Evidence above the threshold is not kept: what has passed must be able to clear within as many requests.
 HEADROOM = 3.0
+# A test of single requests that has passed stands until it is refuted at odds of e^8: what took a second to see must
+# not take ten to be over.
+HOLD = 8.0
 
 
 class Kind(Enum):
@@ -99,15 +102,19 @@ class Track:
         """Nats in favour of some alternative, per row."""
         return _mixed(self.score)
 
-    def advanced(self, rows: Ints, llr: Floats, threshold: Floats, at: float) -> Track:
+    def advanced(
+        self, rows: Ints, llr: Floats, threshold: Floats, at: float, hold: float = np.inf
+    ) -> Track:
         """After one more tick that spoke of these rows: `llr` is [alternatives, rows], `threshold` one per row of all.
 
-        Rows not named keep their state: they are either frozen, or neither suspect nor conspicuous now.
+        Rows not named keep their state: they are either frozen, or neither suspect nor conspicuous now. `hold` is the
+        most evidence that is kept while an alarm stands.
         """
         if not len(rows):
             return self
         limit = threshold[rows]
-        moved = np.minimum(np.maximum(self.score[:, rows], 0.0) + llr, limit + HEADROOM)
+        most = np.where(self.on[rows], np.minimum(limit + HEADROOM, hold), limit + HEADROOM)
+        moved = np.minimum(np.maximum(self.score[:, rows], 0.0) + llr, most)
         top = moved.max(axis=0)
         suspect = top > 0
         began = self.since[rows]

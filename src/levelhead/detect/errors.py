@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from levelhead.detect.base import Track, bernoulli
+from levelhead.detect.base import HOLD, Track, bernoulli
 from levelhead.detect.recent import peers
 from levelhead.telemetry import Flags, Floats, Ints, Layout, Tick, reindexed
 
@@ -69,7 +69,7 @@ def observe(
     since = (peers_bad + IMAGINED * lately) / (peers_seen + IMAGINED)
     null = np.clip(2.0 * np.maximum(lately, since) + 0.01, 0.01, 0.8)
     other = np.minimum(null + ALTERNATIVES[:, None] * (1 - null), 0.99)
-    track = trial.track.advanced(rows, bernoulli(bad[rows], seen[rows], null, other), threshold, tick.at_s)
+    track = trial.track.advanced(rows, bernoulli(bad[rows], seen[rows], null, other), threshold, tick.at_s, HOLD)
     on = track.suspect[rows]
     counts = (trial.bad[rows] + bad[rows], trial.seen[rows] + seen[rows], peers_bad, peers_seen)
     old = (trial.bad, trial.seen, trial.peers_bad, trial.peers_seen)

@@ -76,6 +76,7 @@ class Memory:
     in_flight: Floats
     spent_s: Floats
     full_since: Floats  # since when its listeners let nobody in any more, NaN while they do
+    surged_at: Floats  # when more came than was forecast, for the last time
     crowd: tuple[Crowd, ...]  # of the last while: counted only for pools in trouble
     promise: tuple[Fleet, Floats, Floats] | None = None  # bounds of listeners and late_ms by row, for this fleet
 
@@ -120,6 +121,7 @@ class Past:
     queued: float
     in_flight: float
     seconds: float
+    surged_at: float
     clients: tuple[tuple[str, float], ...]
 
 
@@ -127,7 +129,8 @@ def begin(layout: Layout) -> Memory:
     """Nothing has happened yet."""
     rows, pools = len(layout.servers), len(layout.pools)
     never = {name: np.full(rows, np.nan) for name in _TIMES}
-    none = {name: np.zeros(pools) for name in _POOLS} | {"full_since": np.full(pools, np.nan)}
+    none = {name: np.zeros(pools) for name in _POOLS}
+    none |= {name: np.full(pools, np.nan) for name in ("full_since", "surged_at")}
     return Memory(
         layout=layout, at=np.nan, gap_at=np.nan, failing=np.zeros(rows, dtype=bool), away=np.zeros(rows, dtype=bool),
         sums=np.zeros((rows, len(SUMS))), turns=np.zeros(rows), crowd=(), **never, **none,  # type: ignore[arg-type]  # each name keeps its own type
@@ -149,6 +152,7 @@ def _relaid(memory: Memory, layout: Layout) -> Memory:
         failing=np.append(memory.failing, False)[rows], away=np.append(memory.away, False)[rows],
         sums=np.concatenate([memory.sums, np.zeros((1, len(SUMS)))])[rows], turns=reindexed(memory.turns, rows),
         crowd=memory.crowd, full_since=reindexed(memory.full_since, pools, np.nan),
+        surged_at=reindexed(memory.surged_at, pools, np.nan),
         **times,  # type: ignore[arg-type]  # each name keeps its own type
         **{name: reindexed(getattr(memory, name), pools) for name in _POOLS},  # type: ignore[arg-type]
     )  # fmt: skip
@@ -164,7 +168,8 @@ def remembered(
     if promise is None or promise[0] is not fleet or len(promise[2]) != len(tick.layout.servers):
         promise = (fleet, *_promise(fleet, tick.layout))
     _, bounds, late_ms = promise
-    memory = replace(_folded(memory, tick, bounds, late_ms, frozenset(s.pool for s in signals)), promise=promise)
+    memory = _folded(memory, tick, bounds, late_ms, frozenset(s.pool for s in signals))
+    memory = replace(memory, promise=promise, surged_at=_surged(memory, tick, signals))
     full = tick.at_s - known_or(memory.full_since, np.inf) >= FULL_S
     found = [
         Signal(Kind.FULL, tick.layout.pools[i], "", float(memory.full_since[i]), np.inf,
@@ -173,6 +178,16 @@ def remembered(
         for i in np.flatnonzero(full)
     ]  # fmt: skip
     return memory, (*signals, *found)
+
+
+def _surged(memory: Memory, tick: Tick, signals: tuple[Signal, ...]) -> Floats:
+    """When each pool last had more arrivals than were to be expected."""
+    surging = [tick.layout.places[s.pool] for s in signals if s.kind is Kind.SURGE]
+    if not surging:
+        return memory.surged_at
+    surged_at = memory.surged_at.copy()
+    surged_at[surging] = tick.at_s
+    return surged_at
 
 
 def _promise(fleet: Fleet, layout: Layout) -> tuple[Floats, Floats]:
@@ -242,7 +257,7 @@ def of_pool(memory: Memory, pool: str) -> Past:
         pace_now_s=pace, **{name: getattr(memory, name)[rows] for name in (*_TIMES, "turns")},
         attempts=float(memory.attempts[i]), arrived=float(memory.arrived[i]), refused=float(memory.refused[i]),
         queued=float(memory.queued[i]), in_flight=float(memory.in_flight[i]), seconds=float(memory.spent_s[i]),
-        clients=_clients(memory, pool),
+        surged_at=float(memory.surged_at[i]), clients=_clients(memory, pool),
     )  # fmt: skip
 
 

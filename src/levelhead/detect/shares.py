@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from levelhead.detect.base import Track, bernoulli
+from levelhead.detect.base import HOLD, Track, bernoulli
 from levelhead.detect.recent import Recent
 from levelhead.telemetry import Flags, Floats, Layout, Tick
 
@@ -30,7 +30,7 @@ def above(track: Track, tick: Tick, expected: Floats, by_key: Floats, recent: Re
     judged = _knowable(tick.layout, expected, by_key, recent) & (n > 0)
     rows = np.flatnonzero(judged & (track.suspect | (k > null * n)))
     other = np.minimum(null[rows] * ALTERNATIVES[:, None], 0.9995)
-    return track.advanced(rows, bernoulli(k[rows], n[rows], null[rows], other), threshold, tick.at_s)
+    return track.advanced(rows, bernoulli(k[rows], n[rows], null[rows], other), threshold, tick.at_s, HOLD)
 
 
 def below(track: Track, tick: Tick, expected: Floats, by_key: Floats, recent: Recent, threshold: Floats) -> Track:
@@ -40,7 +40,7 @@ def below(track: Track, tick: Tick, expected: Floats, by_key: Floats, recent: Re
     judged = _knowable(tick.layout, expected, by_key, recent) & (expected > 0) & (n > 0)
     rows = np.flatnonzero(judged & (track.suspect | (k < null * n)))
     other = null[rows] * FALLEN[:, None]
-    return track.advanced(rows, bernoulli(k[rows], n[rows], null[rows], other), threshold, tick.at_s)
+    return track.advanced(rows, bernoulli(k[rows], n[rows], null[rows], other), threshold, tick.at_s, HOLD)
 
 
 def noticed(null_share: float, share: float, threshold: float) -> float:

@@ -24,7 +24,7 @@ SHALLOW_CHECK = Cause(
     "shallow-check", "A server fails requests while its check passes",
     {
         "errors": {"one": 5.0, "some": 2.0, "none": -9.0, "most": -6.0},
-        "manner": {"answers": 3.0, "breaks": 1.0, "refuses": -8.0},
+        "manner": {"answers": 3.0, "breaks": 1.0, "breaks-just-now": -5.0, "refuses": -8.0},
         "checks": {"pass": 2.0, "one": -5.0, "some": -5.0, "all": -7.0},
         "quick": {"quick-and-failing": -6.0},
         "returned": {"the-trouble": -2.0, "rolling": -6.0},

@@ -39,6 +39,8 @@ def loss(case: Case, m: Measured) -> Answer:
     said = f"{len(gone)} of {len(case.servers)} servers are gone"
     if len(crowded) >= 0.6 * len(left) or case.queued > 2 * len(left):
         return Answer("not-borne", f"{said}, and {len(crowded)} of the {len(left)} that are left have become slow")
+    if crowded:
+        return UNKNOWN  # it may be the beginning
     return Answer("borne", f"{said}, and the others bear it")
 
 
@@ -127,7 +129,8 @@ def zone(case: Case, m: Measured) -> Answer:
     zones = {s.name: s.zone for s in case.pool.servers if s.zone}
     if len(set(zones.values())) < 2:
         return Answer("none", "no zones are known")
-    sick: Servers = m.troubled | case.failing
+    # What Levelhead took out for being sick counts on.
+    sick: Servers = m.troubled | case.failing | case.drained
     counts = Counter(zones.get(name, "") for name in sick)
     if not counts:
         return Answer("elsewhere", "no zone is in trouble")

@@ -28,7 +28,7 @@ SERVER_DOWN = Cause(
     "server-down", "A server does not take connections",
     {
         "down": {"one": 8.0, "some": 1.0, "most": -9.0, "none": -10.0},
-        "manner": {"refuses": 3.0, "breaks": -1.0, "answers": -5.0},
+        "manner": {"refuses": 3.0, "breaks": -1.0, "breaks-just-now": 1.0, "answers": -5.0},
         "before": {"refused": 2.0, "well": -1.0, "failing": -2.0},
         "falling": {"in-turn": -5.0, "together": -2.0, "at-once": -5.0},
         "loss": {"borne": 1.0, "not-borne": -4.0},
@@ -58,6 +58,7 @@ SLOW_SERVER = Cause(
         "clients": {"few": -3.0},
         "flapping": {"one": -5.0, "many": -5.0},
         "newcomers": {"starved": -2.0},
+        "loss": {"not-borne": -4.0},
     },
     _slow,
 )  # fmt: skip

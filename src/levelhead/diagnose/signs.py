@@ -13,7 +13,7 @@ import numpy as np
 from levelhead.detect.base import Kind
 from levelhead.diagnose import checking, history
 from levelhead.diagnose.base import UNKNOWN, Answer, Case
-from levelhead.diagnose.measures import Measured, Servers, measured
+from levelhead.diagnose.measures import BACKLOG_S, FEWEST, SECOND, Measured, Servers, measured
 from levelhead.diagnose.words import named, percent
 from levelhead.model import Hash, LeastRequest, RandomPick
 
@@ -22,6 +22,14 @@ SLOWER, USUAL = 2.0, 1.6
 ABOVE, BELOW = 1.25, 0.75
 HEAVY, REST = 0.18, 0.06
 SKEW = 0.3
+# What a surge leaves behind until its backlog is worked off.
+LEFT_BEHIND = (Kind.HARM, Kind.LATENCY, Kind.SLOWDOWN, Kind.REFUSED, Kind.QUEUE)
+# The others bear it, or they do not: requests stay with them so many times as long as usual.
+WELL, STRAINED = 1.3, 1.6
+# A server that breaks requests off may be dying: a moment later it refuses them.
+DYING_S = 0.6
+# The last look alone shows that a server gets more: by this factor, beyond so many sigmas, of so many requests.
+DRAWN, DRAWN_SIGMAS, DRAWN_FEWEST = 1.25, 3.0, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Signs:
     down: Answer
     crowd: Answer
     slow: Answer
+    rest: Answer
     pace: Answer
     quick: Answer
     overfed: Answer
@@ -69,11 +78,12 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "policy": ("even", "by-load", "by-source", "by-key", "affinity"),
     "clients": ("many", "one-heavy", "few"),
     "errors": ("none", "one", "some", "most"),
-    "manner": ("answers", "breaks", "refuses"),
+    "manner": ("answers", "breaks", "breaks-just-now", "refuses"),
     "troubled": ("none", "one", "some", "most"),
     "down": ("none", "one", "some", "most"),
     "crowd": ("none", "one", "some"),
     "slow": ("none", "one", "some", "most"),
+    "rest": ("well", "strained"),
     "pace": ("usual", "slower"),
     "quick": ("quick-and-failing", "no"),
     "overfed": ("sick", "slow", "well"),
@@ -100,8 +110,8 @@ def signs(case: Case) -> Signs:
     m = measured(case)
     return Signs(
         measured=m, volume=_volume(case), retries=_retries(case), shares=_shares(case, m), weights=_weights(case),
-        policy=_policy(case), clients=_clients(case), errors=_errors(case, m), manner=_manner(m),
-        troubled=_troubled(case, m), down=_down(case, m), crowd=_crowd(m), slow=_slow(case, m),
+        policy=_policy(case), clients=_clients(case), errors=_errors(case, m), manner=_manner(case, m),
+        troubled=_troubled(case, m), down=_down(case, m), crowd=_crowd(m), slow=_slow(case, m), rest=_rest(case, m),
         pace=_pace(case), quick=_quick(case, m), overfed=_overfed(m), checks=checking.checks(case, m),
         before=checking.before(case, m), falling=checking.falling(case), flapping=checking.flapping(m),
         blamed=checking.blamed(case, m), admin=history.admin(case), refused=_refused(case), limits=_limits(case, m),
@@ -136,8 +146,18 @@ def _volume(case: Case) -> Answer:
         return Answer("above", surge[0].sentence)
     noise = 4.0 / max(np.sqrt(case.forecast * 2.0), 1.0)
     if rate <= (ABOVE + noise) * case.forecast:
+        if _aftermath(case):
+            return Answer("above", f"the trouble began in a surge that ended a moment ago; now {said}")
         return Answer("below" if rate < (BELOW - noise) * case.forecast else "as-forecast", f"no surge: {said}")
     return Answer("above", said)
+
+
+def _aftermath(case: Case) -> bool:
+    """Whether what stands now began while more came than was forecast, not long ago."""
+    past = case.past
+    if past is None or not case.at - past.surged_at <= BACKLOG_S:
+        return False
+    return any(s.since <= past.surged_at + SECOND for s in case.about(*LEFT_BEHIND))
 
 
 def _retries(case: Case) -> Answer:
@@ -246,10 +266,12 @@ def _errors(case: Case, m: Measured) -> Answer:
     return Answer(extent(accused, len(case.servers) - len(case.away)), said)
 
 
-def _manner(m: Measured) -> Answer:
+def _manner(case: Case, m: Measured) -> Answer:
     kinds = (("answers", m.answering, "answered badly"), ("breaks", m.breaking, "broken off"),
              ("refuses", m.mute, "given no connection"))  # fmt: skip
     kind, which, said = max(kinds, key=lambda it: len(it[1]))
+    if kind == "breaks" and all(case.at - s.since <= DYING_S for s in case.about(Kind.ERRORS) if s.server in which):
+        return Answer("breaks-just-now", f"requests to {named(which)} are broken off since a moment")
     return Answer(kind, f"requests to {named(which)} are {said}") if which else UNKNOWN
 
 
@@ -294,6 +316,25 @@ def _slow(case: Case, m: Measured) -> Answer:
     return Answer(extent(slow, max(len(m.serving), 1)), said)
 
 
+def _rest(case: Case, m: Measured) -> Answer:
+    """How the servers are that are in no trouble, where others are."""
+    others = m.serving - m.troubled
+    if not others or not (m.troubled | m.failing):
+        return UNKNOWN
+    index = [case.index(s) for s in sorted(others)]
+    known = m.slowness[index]
+    if case.past is not None:
+        known = known[case.past.requests[index] >= FEWEST]
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return UNKNOWN
+    middle = float(np.median(known))
+    said = f"the other {len(others)} take {middle:.1f} times as long as usual"
+    if middle <= WELL:
+        return Answer("well", said)
+    return Answer("strained", said) if middle >= STRAINED else UNKNOWN
+
+
 def _pace(case: Case) -> Answer:
     past = case.past
     if past is None or past.requests.sum() < 5 or np.isnan(past.pace_s).all():
@@ -310,9 +351,21 @@ def _pace(case: Case) -> Answer:
 
 def _quick(case: Case, m: Measured) -> Answer:
     both = frozenset(s for s in m.answering & m.quick if m.share[case.index(s)] > 1.15 * m.due[case.index(s)])
+    both |= _drawing(case, m)
     if both:
         return Answer("quick-and-failing", f"{named(both)} fails at once, and so looks idle")
     return Answer("no", "no server is quick to fail and gets more for it") if m.seen else UNKNOWN
+
+
+def _drawing(case: Case, m: Measured) -> Servers:
+    """Servers that answer mostly badly and were given far more than their due in the last look, by a policy that
+    prefers who has little to do: they look idle, because they fail at once."""
+    total = 0.0 if case.latest is None else float(np.nansum(case.latest))
+    if case.latest is None or total < DRAWN_FEWEST or _policy(case).word != "by-load":
+        return frozenset()
+    mean = total * np.fmax(m.due, case.predicted)
+    drawn = case.latest > DRAWN * mean + DRAWN_SIGMAS * np.sqrt(np.maximum(mean, 0.0))
+    return frozenset(s for s, it in zip(case.servers, drawn, strict=True) if it) & m.answering
 
 
 def _overfed(m: Measured) -> Answer:

@@ -21,6 +21,7 @@ SURGE = Cause(
         "down": {"one": -1.0, "some": -1.0},
         "retries": {"many": -2.0},
         "slow": {"most": 1.0},
+        "rest": {"well": -6.0},
         "admin": {"some": -2.0, "all": -6.0},
         "clients": {"few": -1.0},
     },

@@ -9,17 +9,19 @@ from levelhead.mitigate import admission, checks, drain, guard, hashing, limits,
 from levelhead.mitigate.base import Mitigation, Plan, Refusal, Situation
 
 _SKEW = frozenset({Kind.SHARE})
+_CONFIGURED = frozenset({Kind.SHARE, Kind.CHECK, Kind.FULL})
 _SICK = frozenset({Kind.ERRORS, Kind.LATENCY})
 
 # In the order of preference. `intended-shares` treats what nobody could name too: it can do no harm.
 MITIGATIONS = (
     Mitigation("roll-back", frozenset({"weight-typo-skew", "duplicate-server-entry", "check-protocol-mismatch",
-               "runtime-drain-lost-on-reload", "stale-backend-slots", "pool-emptied-by-admin-state"}),
-               _SKEW, rollback.draft),
+               "runtime-drain-lost-on-reload", "stale-backend-slots", "pool-emptied-by-admin-state",
+               "lb-maxconn-too-low", "server-maxconn-too-low"}),
+               _CONFIGURED, rollback.draft),
     Mitigation("intended-shares", frozenset({"weight-typo-skew"}), _SKEW, weights.draft),
     Mitigation("re-admit", frozenset({"forgotten-drain", "pool-emptied-by-admin-state"}), _SKEW, admission.readmit),
     Mitigation("drain", frozenset({"slow-server-gray-failure", "shallow-check", "server-down", "fast-fail-black-hole",
-               "bad-deploy"}), _SICK, drain.draft),
+               "bad-deploy", "gray-failure-zone"}), _SICK, drain.draft),
     Mitigation("bound-load", frozenset({"hash-hot-key", "nat-source-hash-collapse"}), _SKEW, hashing.bound),
     Mitigation("ignore-check", frozenset({"deep-check-ejects-all", "check-flapping", "check-protocol-mismatch"}),
                frozenset({Kind.CHECK}), checks.ignore),
@@ -30,7 +32,7 @@ MITIGATIONS = (
     Mitigation("raise-limit", frozenset({"lb-maxconn-too-low", "server-maxconn-too-low"}),
                frozenset({Kind.REFUSED}), limits.raise_limit),
     Mitigation("shed", frozenset({"traffic-surge", "no-failure-headroom", "overload-ejection-cascade"}),
-               frozenset(), limits.shed, enough=0.8),
+               frozenset(), limits.shed),
 )  # fmt: skip
 NOBODY_KNOWS = "no known cause explains this: a person should look"
 BY_NAME = {m.name: m for m in MITIGATIONS}

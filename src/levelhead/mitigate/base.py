@@ -36,7 +36,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in order; every prefix is safe to stop at. `restores` is the revision that a roll-back returns to."""
+    """Steps in order; every prefix is safe to stop at. `restores` is the revision that a roll-back returns to.
+
+    `serves` are the requests per second that must still be served well, where a plan refuses others.
+    """
 
     name: str
     pool: str
@@ -44,6 +47,7 @@ class Plan:
     steps: tuple[Step, ...]
     because: str
     restores: int | None = None
+    serves: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

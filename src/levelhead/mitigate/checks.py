@@ -10,7 +10,7 @@ from levelhead.model import Admin, Pool
 
 # A check is held for a liar only where it accuses at least this part of the servers ...
 MOST = 0.5
-# ... and of the requests that they were given at most this part failed.
+# ... and of the requests that they were given at most this part failed, now or when the check fell.
 WELL = 0.05
 
 
@@ -22,6 +22,9 @@ def ignore(situation: Situation, story: Story) -> Plan | Refusal:
     if len(case.failing) < MOST * len(_ready(pool)):
         return Refusal((f"the check fails on {len(case.failing)} of {len(_ready(pool))} servers only",))
     ratios = [case.failure_ratio[case.index(s)] for s in case.failing]
+    if case.past is not None:
+        # Who is out gets no requests that could fail; what counts is how it was when its check fell.
+        ratios += [case.past.ill_before[case.index(s)] for s in case.failing]
     worst = max((float(r) for r in ratios if r == r), default=0.0)
     if worst > WELL:
         return Refusal((f"requests fail too, up to {worst:.0%} of those that a server gets: the check may be right",))

@@ -9,6 +9,7 @@ from levelhead.model import Admin, SetAdmin, apply
 
 # What accuses a server beside its peers, with a stated rate of false alarms. A story alone may rest on a handful of
 # requests, and an error budget burns on every server where all fail alike: one of them is the first.
+MOSTLY = 0.7  # of a server's failures were connections that it did not take
 ACCUSING = (Kind.ERRORS, Kind.LATENCY, Kind.SHARE, Kind.UNPREDICTED, Kind.CHECK)
 
 
@@ -25,7 +26,9 @@ def draft(situation: Situation, story: Story) -> Plan | Refusal:
     if not serving:
         return Refusal((f"nothing to do: the check has taken {', '.join(names)} out, and its requests are repeated "
                         "elsewhere",))  # fmt: skip
-    if story.cause == "server-down" and pool.check is not None and case.harmed_ratio < 0.01:
+    mute = [name for name in serving if case.unconnected[case.index(name)] > MOSTLY]
+    unheard = story.cause == "server-down" or len(mute) == len(serving)
+    if unheard and pool.check is not None and case.harmed_ratio < 0.01:
         return Refusal((f"nothing to do: requests to {', '.join(serving)} are repeated elsewhere until its check takes "
                         "it out",))  # fmt: skip
     accused = [name for name in serving if name in case.accused(*ACCUSING)]

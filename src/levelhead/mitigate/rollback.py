@@ -5,16 +5,21 @@ from __future__ import annotations
 from levelhead.diagnose.base import Story
 from levelhead.mitigate.base import Plan, Refusal, Situation, Step
 
+# Limits may have become too low for the traffic without anybody touching them.
+LIMITS = frozenset({"lb-maxconn-too-low", "server-maxconn-too-low"})
+
 
 def draft(situation: Situation, story: Story) -> Plan | Refusal:
     """One step to the last known good revision, if the trouble came with a later one."""
-    good, changed = situation.good, situation.case.changed
+    good, changed, shipped = situation.good, situation.case.changed, situation.case.shipped
     if good is None:
         return Refusal(("no revision is known to have served well",))
     if good.number == situation.current:
         return Refusal((f"revision {good.number}, in force, is the last one known to have served well",))
     if changed is None and story.cause == "weight-typo-skew":
         return Refusal(("no change of configuration explains the trouble",))
+    if story.cause in LIMITS and (shipped is None or "limits" not in shipped.touched):
+        return Refusal(("no change of limits explains the trouble",))
     if situation.forced:
         return Refusal((f"a person insisted on this: {situation.forced}",))
     text = f"roll back to revision {good.number} ({good.why} by {good.author})"

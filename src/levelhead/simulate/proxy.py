@@ -289,10 +289,11 @@ class PoolProxy:
         self.refused += 1
         self._answer(planned_s, user, 503, _NO_ROW)
 
-    def _take_next(self, row: Row) -> None:
+    def _take_next(self, row: Row, most: float = inf) -> None:
         """Give this row those who wait for it, the longest-waiting first, as long as it has places."""
         own, common = row.queue, self._queue
-        while len(row.outstanding) < row.limit:
+        limit = min(row.limit, len(row.outstanding) + most)
+        while len(row.outstanding) < limit:
             if own and (not common or not row.usable or own[0][GIVEN] <= common[0][GIVEN]):
                 planned_s, user, key, tries, _ = own.popleft()
             elif common and row.usable:
@@ -500,10 +501,12 @@ class PoolProxy:
         for row in self.rows:
             if row.queue and not row.reachable:
                 self._rehome(row)
-        for row in self.rows:
-            if not self._queued:
-                return
-            self._take_next(row)
+        waiting = inf
+        while 0 < self._queued < waiting:
+            # One each in turn: a limit that is lifted is lifted everywhere at once.
+            waiting = self._queued
+            for row in self.rows:
+                self._take_next(row, 1)
 
     def _rehome(self, row: Row) -> None:
         """Those who wait for this very server may go to any, by how long they have waited."""
