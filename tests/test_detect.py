@@ -141,6 +141,18 @@ def test_an_alarm_is_over_soon_after_what_raised_it() -> None:
     assert stood == list(range(stood[0], stood[-1] + 1))
 
 
+def test_a_server_that_just_fell_is_not_accused_of_its_last_requests() -> None:
+    def shape(i: int, rng: np.random.Generator) -> Tick:
+        k = spread(rng, 200, [0.2] * 5)
+        # It served until somewhere within look 80, at whose end its check has failed.
+        k[2] = k[2] if i <= 80 else 0
+        return tick(WHERE, i * 0.25, k, health=np.where(np.arange(5) == 2, 2 if i >= 80 else 1, 1))
+
+    found = {s.kind for _, signals in watch(shape, 100) for s in signals}
+
+    assert found == {Kind.CHECK, Kind.DOUBT}
+
+
 def test_unknown_counters_freeze_the_tests() -> None:
     where = layout(FIVE)
     state = detect.begin(where, FLEET)

@@ -30,6 +30,17 @@ def calm(count: int, start: float = 0.0, **more: Floats) -> list[Tick]:
     return [tick(WHERE, start + 0.25 * (i + 1), CALM, **more) for i in range(count)]  # type: ignore[arg-type]
 
 
+def test_how_long_good_and_bad_answers_take_is_known_apart() -> None:
+    rows, status = np.asarray([0, 0, 0, 0, 1, 1, 1, 1]), np.asarray([500, 503, 500, 200, 200, 200, 200, -1])
+    records = Records(rows, status, np.asarray([1.0, 1, 4, 90, 60, 70, 80, 5000]))
+    found = seen(tick(WHERE, 0.25, CALM, records=records))
+
+    assert found.bad_ms[0] == pytest.approx(2.0)
+    assert found.good_ms[1] == pytest.approx(70.0)
+    assert np.isnan(found.good_ms[0]), "one request is no mean"
+    assert np.isnan(found.bad_ms[1:]).all()
+
+
 def test_the_usual_pace_is_learnt_in_calm_and_not_in_trouble() -> None:
     slow = np.asarray([60.0, 5, 5])
     trouble = (Signal(Kind.HARM, "web", "", 0.0, np.inf, "harm"),)

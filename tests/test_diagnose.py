@@ -41,7 +41,8 @@ def past(**known: object) -> Past:
     """Four servers at 30 requests/s each, 50 ms a request, seen for 2.9 s; nothing has ever happened."""
     calm = Past(
         gap_at=float("nan"), requests=np.full(4, 87.0), refused_by=np.zeros(4), broken=np.zeros(4),
-        answered=np.zeros(4), records=np.full(4, 80.0), late=np.zeros(4), pace_now_s=np.full(4, 0.05),
+        answered=np.zeros(4), records=np.full(4, 80.0), late=np.zeros(4), good_ms=np.full(4, 50.0), bad_ms=NEVER,
+        pace_now_s=np.full(4, 0.05),
         pace_s=np.full(4, 0.05), got=np.full(4, 30.0), fell_at=NEVER, rose_at=NEVER, left_at=NEVER, back_at=NEVER,
         born_at=NEVER, turns=np.zeros(4), ill_before=NEVER, slow_before=NEVER, troubled_at=NEVER, mute_at=NEVER,
         burden=np.ones(4), relieved_at=NEVER, attempts=348.0, arrived=348.0, refused=0.0, queued=0.0, in_flight=6.0,
@@ -266,7 +267,11 @@ def test_a_server_that_fails_at_once_is_known_by_what_it_draws() -> None:
 
     assert diagnose(replace(drawn, pool=idle))[0].cause == "fast-fail-black-hole"
     assert diagnose(drawn)[0].cause == "shallow-check"
-    assert diagnose(replace(drawn, pool=idle, latest=np.full(4, 8.0)))[0].cause == "shallow-check"
+    even = replace(drawn, pool=idle, latest=np.full(4, 8.0))
+    assert diagnose(even)[0].cause == "shallow-check"
+    at_once = past(answered=one(20.0, 0.0, 2), bad_ms=one(1.0, np.nan, 2))
+    assert diagnose(replace(even, past=at_once))[0].cause == "fast-fail-black-hole"
+    assert diagnose(replace(even, past=replace(at_once, bad_ms=one(50.0, np.nan, 2))))[0].cause == "shallow-check"
 
 
 def test_a_zone_stays_the_trouble_while_its_servers_are_drained() -> None:

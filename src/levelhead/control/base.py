@@ -169,7 +169,7 @@ class Doing:
     """A plan that was carried out and is being verified. `applied_at` is None until the engine has reported.
 
     `harmed` is the part of requests that were harmed before it. It is judged at `due`, which moves on while what waited
-    before is being worked off: `most` is the most that was inside since it was looked at last.
+    before is being worked off: `most` is the largest backlog since it was looked at last.
     """
 
     plan: Plan

@@ -22,6 +22,7 @@ VERIFY_S = 10.0
 SETTLED_S = 2.0
 # While what waited before is worked off (by this part in each such time), a plan is given more time, up to the longest.
 MORE_S, EASED, LONGEST_S = 5.0, 0.8, 60.0
+FEW = 5.0  # requests more or less are no backlog
 # A calm pool's incident is watched for so long, then closed.
 QUIET_S = 8.0
 CALM_S = 1.5
@@ -298,19 +299,23 @@ def _verified(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
         text = f"{doing.plan.name} helped: {standing(turn.case)}"
         turn = turn.remembering(replace(turn.state, doing=None)).writing("effect", text)
         return turn.moving("verified") if may(turn.incident, "verified") else turn
-    inside = _inside(turn.case)
-    doing = replace(doing, most=max(doing.most, inside))
+    backlog = _backlog(turn.case)
+    doing = replace(doing, most=max(doing.most, backlog))
     turn = turn.remembering(replace(turn.state, doing=doing))
     if turn.at < doing.due or turn.busy:
         return turn
-    if elapsed < LONGEST_S and _easing(doing, inside, turn.case, trouble):
-        return turn.remembering(replace(turn.state, doing=replace(doing, due=turn.at + MORE_S, most=inside)))
+    if elapsed < LONGEST_S and _easing(doing, backlog, trouble):
+        return turn.remembering(replace(turn.state, doing=replace(doing, due=turn.at + MORE_S, most=backlog)))
     return _undone(turn, doing)
 
 
-def _inside(case: Case) -> float:
-    """Requests that are with servers or wait for them."""
-    return float(np.nansum(case.in_flight)) + case.queued
+def _backlog(case: Case) -> float:
+    """Requests that are with servers or wait for them, beyond what this rate explains at the usual pace; 0 where that
+    is no more than as much again."""
+    inside = float(np.nansum(case.in_flight)) + case.queued
+    paced = case.past is not None and not np.isnan(case.past.pace_s).all()
+    usual = case.rate * float(np.nanmedian(case.past.pace_s)) if paced and case.past is not None else 0.0
+    return inside - usual if inside > 2 * usual + FEW else 0.0
 
 
 def _window_s(plan: Plan) -> float:
@@ -323,13 +328,13 @@ def _window_s(plan: Plan) -> float:
     return min(VERIFY_S + after.slow_start_s, LONGEST_S) if back else VERIFY_S
 
 
-def _easing(doing: Doing, inside: float, case: Case, trouble: tuple[Signal, ...]) -> bool:
+def _easing(doing: Doing, backlog: float, trouble: tuple[Signal, ...]) -> bool:
     """Whether what is left of the trouble is only on its way out: checks that have to pass again, and a backlog that
     is worked off; those who waited in it are late whatever is done."""
     left = {s.kind for s in trouble} & mitigate.BY_NAME[doing.plan.name].eases
     if left == {Kind.CHECK}:
         return True
-    return bool(inside < EASED * doing.most)
+    return backlog < EASED * doing.most
 
 
 def _still(doing: Doing, case: Case, trouble: tuple[Signal, ...]) -> bool:

@@ -24,11 +24,14 @@ CLIENTS_S = 2.0
 MOST_CLIENTS = 128
 # A tick that begins later than the last one ended: the proxy's counters began anew in between.
 GAP_S = 0.01
+# A mean of fewer sampled requests (fading) is no mean.
+SEEN = 1.5
 # A change of weights that leaves a server so many times less than before relieves it.
 RELIEF = 1.3
 
-# What is summed per row; `refused` got no connection, `broken` a connection but no answer, `answered` a 5xx.
-SUMS = ("requests", "refused", "broken", "answered", "held", "records", "late")
+# What is summed per row; `refused` got no connection, `broken` a connection but no answer, `answered` a 5xx. Of the
+# sampled requests: how many were late, how many were answered well and badly, and how long those took.
+SUMS = ("requests", "refused", "broken", "answered", "held", "records", "late", "good", "good_ms", "bad", "bad_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class Past:
     answered: Floats
     records: Floats
     late: Floats
+    good_ms: Floats  # how long sampled requests took that were answered well, and those answered badly; NaN if none
+    bad_ms: Floats
     pace_now_s: Floats
     pace_s: Floats
     got: Floats
@@ -254,6 +259,7 @@ def of_pool(memory: Memory, pool: str) -> Past:
     return Past(
         gap_at=memory.gap_at, requests=sums[:, 0], refused_by=sums[:, 1], broken=sums[:, 2], answered=sums[:, 3],
         records=sums[:, 5], late=sums[:, 6],
+        good_ms=_mean(sums[:, 8], sums[:, 7]), bad_ms=_mean(sums[:, 10], sums[:, 9]),
         pace_now_s=pace, **{name: getattr(memory, name)[rows] for name in (*_TIMES, "turns")},
         attempts=float(memory.attempts[i]), arrived=float(memory.arrived[i]), refused=float(memory.refused[i]),
         queued=float(memory.queued[i]), in_flight=float(memory.in_flight[i]), seconds=float(memory.spent_s[i]),
@@ -266,8 +272,26 @@ def _counted(tick: Tick, late_ms: Floats) -> Floats:
     broken = known_or(tick.response_errors)
     refused = np.maximum(tick.unconnected() - broken, 0.0)
     columns = (known_or(tick.requests), refused, broken, known_or(tick.errors_5xx),
-               known_or(tick.in_flight) * tick.seconds, *records_by_row(tick, late_ms))  # fmt: skip
+               known_or(tick.in_flight) * tick.seconds, *records_by_row(tick, late_ms), *_taken(tick))  # fmt: skip
     return np.stack(columns, axis=1)
+
+
+def _taken(tick: Tick) -> tuple[Floats, ...]:
+    """Per row, of the sampled requests: how many were answered well, their milliseconds, and the same of bad ones."""
+    records, size = tick.records, len(tick.layout.servers)
+    if not len(records):
+        return tuple(np.zeros(size) for _ in range(4))
+    found: list[Floats] = []
+    for kind in ((records.status > 0) & (records.status < 500), records.status >= 500):
+        which = kind & (records.row >= 0) & (records.row < size)
+        row = records.row[which]
+        found += [np.bincount(row, minlength=size).astype(np.float64),
+                  np.bincount(row, weights=records.latency_ms[which], minlength=size).astype(np.float64)]  # fmt: skip
+    return tuple(found)
+
+
+def _mean(total: Floats, count: Floats) -> Floats:
+    return np.where(count >= SEEN, total / np.maximum(count, 1e-9), np.nan)
 
 
 def _state(memory: Memory, sums: Floats) -> tuple[Floats, Floats, Floats]:

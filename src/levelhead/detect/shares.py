@@ -21,13 +21,14 @@ FEWEST_CLIENTS = 20.0
 
 
 def above(track: Track, tick: Tick, expected: Floats, by_key: Floats, recent: Recent, threshold: Floats) -> Track:
-    """One test per row that its share is not above `expected`; rows whose expectation is unknown are frozen.
+    """One test per row that its share is not above `expected`; rows whose expectation is unknown are frozen, and so are
+    those that should get nothing: a server that just fell, or is drained, still had or has requests.
 
     `by_key` is 1 on rows of pools that spread clients; there, too few clients make the share unknowable.
     """
     k, n = tick.requests, _of_pool(tick.layout, tick.requests)
     null = np.clip(expected * (1 + TOLERANCE + _noise(tick.layout, expected, by_key, recent)), 1e-4, 0.999)
-    judged = _knowable(tick.layout, expected, by_key, recent) & (n > 0)
+    judged = _knowable(tick.layout, expected, by_key, recent) & (expected > 0) & (n > 0)
     rows = np.flatnonzero(judged & (track.suspect | (k > null * n)))
     other = np.minimum(null[rows] * ALTERNATIVES[:, None], 0.9995)
     return track.advanced(rows, bernoulli(k[rows], n[rows], null[rows], other), threshold, tick.at_s, HOLD)

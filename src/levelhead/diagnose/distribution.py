@@ -23,7 +23,8 @@ def _newcomers(case: Case, signs: Signs) -> Servers:
 
 
 def _failing_fast(case: Case, signs: Signs) -> Servers:
-    return signs.measured.answering & (signs.measured.over | signs.measured.quick)
+    m = signs.measured
+    return (m.answering & (m.over | m.quick)) or m.answering
 
 
 def _returned(case: Case, signs: Signs) -> Servers:

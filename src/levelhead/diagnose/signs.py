@@ -30,6 +30,8 @@ WELL, STRAINED = 1.3, 1.6
 DYING_S = 0.6
 # The last look alone shows that a server gets more: by this factor, beyond so many sigmas, of so many requests.
 DRAWN, DRAWN_SIGMAS, DRAWN_FEWEST = 1.25, 3.0, 8.0
+# Whose bad answers take less than this part of what good ones do fails at once; so much of what it got lately failed.
+INSTANT, MOSTLY_BAD = 0.25, 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,14 +360,29 @@ def _quick(case: Case, m: Measured) -> Answer:
 
 
 def _drawing(case: Case, m: Measured) -> Servers:
-    """Servers that answer mostly badly and were given far more than their due in the last look, by a policy that
-    prefers who has little to do: they look idle, because they fail at once."""
+    """Servers that look idle to a policy that prefers who has little to do, because they fail at once: most of their
+    answers are bad, and those take far less than good ones do, or they were given far more than their due in the last
+    look."""
+    if _policy(case).word != "by-load":
+        return frozenset()
+    return m.answering & (_instant(case, m) | _drawn(case, m))
+
+
+def _instant(case: Case, m: Measured) -> Servers:
+    past = case.past
+    if past is None or np.isnan(past.good_ms).all():
+        return frozenset()
+    instant = (m.failed >= MOSTLY_BAD) & (past.bad_ms < INSTANT * float(np.nanmedian(past.good_ms)))
+    return frozenset(s for s, it in zip(case.servers, instant, strict=True) if it)
+
+
+def _drawn(case: Case, m: Measured) -> Servers:
     total = 0.0 if case.latest is None else float(np.nansum(case.latest))
-    if case.latest is None or total < DRAWN_FEWEST or _policy(case).word != "by-load":
+    if case.latest is None or total < DRAWN_FEWEST:
         return frozenset()
     mean = total * np.fmax(m.due, case.predicted)
     drawn = case.latest > DRAWN * mean + DRAWN_SIGMAS * np.sqrt(np.maximum(mean, 0.0))
-    return frozenset(s for s, it in zip(case.servers, drawn, strict=True) if it) & m.answering
+    return frozenset(s for s, it in zip(case.servers, drawn, strict=True) if it)
 
 
 def _overfed(m: Measured) -> Answer:
