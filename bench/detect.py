@@ -113,8 +113,8 @@ def _tick(where: Layout, requests: Floats) -> Tick:
     none = np.zeros(rows)
     return Tick(
         at_s=0.0, seconds=TICK_S, layout=where, requests=requests, errors_5xx=none, connect_errors=none,
-        response_errors=none, retries=none, redispatches=none, in_flight=none, queued=none,
-        weight=np.full(rows, 100.0), ramp=np.ones(rows), health=np.ones(rows, np.int8),
+        response_errors=none, retries=none, redispatches=none, connects=none, connections=none,
+        in_flight=none, queued=none, weight=np.full(rows, 100.0), ramp=np.ones(rows), health=np.ones(rows, np.int8),
         standing=np.ones(rows, np.int8),
         pool=PoolCounters(where.per_pool(requests), np.zeros(pools), np.zeros(pools), np.zeros(pools), np.zeros(pools)),
     )  # fmt: skip
@@ -399,13 +399,15 @@ def _step_cost(pools: int, servers: int, ticks: int) -> tuple[float, float]:
     fleet = Fleet((), tuple(Pool(f"p{i}", members) for i in range(pools)))
     revisions = (Revision(1, fleet, "levelhead", BEGAN, "first"),)
     rows, state = pools * servers, control.begin((), (), 1)
-    requests, none, nothing = np.zeros(rows), np.zeros(rows), np.zeros(pools)
+    requests, connects, none, nothing = np.zeros(rows), np.zeros(rows), np.zeros(rows), np.zeros(pools)
     wall, cpu = [], []
     for i in range(ticks):
         requests = requests + rng.poisson(10, rows)
+        connects = connects + rng.poisson(0.1, rows)
         sample = Sample(
             at_s=BEGAN + i * TICK_S, epoch=1, layout=where, requests=requests, errors_5xx=none, connect_errors=none,
-            response_errors=none, retries=none, redispatches=none, in_flight=rng.poisson(3.0, rows).astype(float),
+            response_errors=none, retries=none, redispatches=none, connects=connects, connections=none,
+            in_flight=rng.poisson(3.0, rows).astype(float),
             queued=none, weight=np.full(rows, 100.0), ramp=np.ones(rows), health=np.ones(rows, np.int8),
             standing=np.ones(rows, np.int8),
             pool=PoolCounters(where.per_pool(requests), nothing, nothing, nothing, nothing),

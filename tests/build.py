@@ -23,14 +23,16 @@ def tick(
     where: Layout, at: float, requests: Floats, *, errors: Floats | None = None, in_flight: Floats | None = None,
     weight: Floats | None = None, health: Floats | None = None, standing: Floats | None = None,
     refused: Floats | None = None, records: Records | None = None, retries: Floats | None = None,
+    connects: Floats | None = None, connections: Floats | None = None,
 ) -> Tick:  # fmt: skip
     rows, pools = len(where.servers), len(where.pools)
     zero, none = np.zeros(rows), np.zeros(pools)
-    bad = zero if errors is None else errors
+    bad, unknown = zero if errors is None else errors, np.full(rows, np.nan)
     extra = {} if records is None else {"records": records}
     return Tick(
         at_s=at, seconds=0.25, layout=where, requests=requests.astype(float), errors_5xx=bad.astype(float),
         connect_errors=zero, response_errors=zero, retries=zero if retries is None else retries, redispatches=zero,
+        connects=unknown if connects is None else connects, connections=unknown if connections is None else connections,
         in_flight=requests * 0.25 if in_flight is None else in_flight.astype(float), queued=zero,
         weight=np.full(rows, 100.0) if weight is None else weight, ramp=np.ones(rows),
         health=(np.ones(rows) if health is None else health).astype(np.int8),

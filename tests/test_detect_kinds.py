@@ -61,6 +61,43 @@ def test_a_server_that_is_meant_to_work_and_gets_nothing_is_told() -> None:
     assert found - 40 <= 8
 
 
+def scaled_out(opened: float, shares: list[float]) -> Callable[[int, np.random.Generator], Tick]:
+    """Four servers with 100 connections each, of which `opened` a second are new; a fifth comes at look 120."""
+
+    def shape(i: int, rng: np.random.Generator) -> Tick:
+        count = 5 if i >= 120 else 4
+        where = layout(pool(*[100.0] * count))
+        k = spread(rng, 100, shares if i >= 120 else [0.25] * 4)
+        open_now = np.asarray([100.0] * 4 + [0.0] * (count - 4))
+        return tick(where, i * 0.25, k, connects=np.full(count, opened * 0.25 / count), connections=open_now)
+
+    return shape
+
+
+@pytest.mark.parametrize(
+    ("opened", "shares", "told"),
+    [
+        (0.2, [0.25, 0.25, 0.25, 0.25, 0.0], True),
+        (0.0, [0.25, 0.25, 0.25, 0.25, 0.0], True),
+        (200.0, [0.25, 0.25, 0.25, 0.25, 0.0], False),  # connections last two seconds: something else keeps it out
+        (0.2, [0.2] * 5, False),
+    ],
+)
+def test_requests_that_follow_old_connections_are_told(opened: float, shares: list[float], told: bool) -> None:
+    found = watched(scaled_out(opened, shares), 160, fleet(FIVE))
+
+    assert (Kind.PINNED in kinds(found)) is told
+    assert first(found, Kind.PINNED) is None or first(found, Kind.PINNED) >= 120  # type: ignore[operator]
+
+
+def test_where_connections_are_not_counted_nothing_is_said_of_them() -> None:
+    def shape(i: int, rng: np.random.Generator) -> Tick:
+        counted = scaled_out(0.0, [0.25, 0.25, 0.25, 0.25, 0.0])(i, rng)
+        return replace(counted, connects=np.full(len(counted.connects), np.nan))
+
+    assert Kind.PINNED not in kinds(watched(shape, 160, fleet(FIVE)))
+
+
 def test_a_server_that_lost_its_place_by_order_is_not_starved() -> None:
     def shape(i: int, rng: np.random.Generator) -> Tick:
         now = calm(i, rng)

@@ -274,6 +274,16 @@ def test_a_server_that_fails_at_once_is_known_by_what_it_draws() -> None:
     assert diagnose(replace(even, past=replace(at_once, bad_ms=one(50.0, np.nan, 2))))[0].cause == "shallow-check"
 
 
+def test_connections_that_are_renewed_pin_nothing() -> None:
+    grown = case(signal(Kind.STARVED, "s4"), past=past(born_at=one(AT - 30.0, np.nan, 3), requests=one(1.0, 116.0, 3)),
+                 shipped=shipped("members"))  # fmt: skip
+    pinned = replace(grown, signals=(*grown.signals, signal(Kind.PINNED)), connection_age_s=900.0)
+
+    assert diagnose(pinned)[0].cause == "keepalive-pinning-after-scale-out"
+    assert diagnose(pinned)[0].probability > diagnose(grown)[0].probability
+    assert diagnose(replace(grown, connection_age_s=2.0))[0].probability < diagnose(grown)[0].probability
+
+
 def test_a_zone_stays_the_trouble_while_its_servers_are_drained() -> None:
     zones = members(zone=("a", "b", "a", "b"))
     both = case(signal(Kind.LATENCY, "s1"), pool=zones, away=frozenset({"s3"}), unserving=frozenset({"s3"}),

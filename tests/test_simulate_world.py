@@ -79,7 +79,7 @@ def told(sample: Sample) -> list[object]:
         if isinstance(value, PoolCounters):
             said += [getattr(value, f.name).tolist() for f in fields(value)]
         else:
-            said.append(value.tolist() if isinstance(value, np.ndarray) else value)
+            said.append(np.nan_to_num(value, nan=-1.0).tolist() if isinstance(value, np.ndarray) else value)
     return said
 
 
@@ -422,6 +422,26 @@ def check_ledger(of: World, sample: Sample, answered: int) -> None:
     assert sample.pool.refused[0] <= sample.pool.errors_5xx[0]
 
 
+def test_connections_are_counted_where_users_keep_theirs() -> None:
+    users = UserModel(rps=200, count=40, session="keepalive")
+    fleet = Fleet((), (Pool("web", servers(4), slow_start_s=0.0),))
+    kept = World(fleet, {}, {"web": users}, seed=3)
+    shared = World(fleet, {}, {"web": replace(users, session="none")}, seed=3)
+    for of in (kept, shared):
+        of.advance(20.0)
+    sample = kept.sample()
+
+    assert sample.connections.sum() == 40
+    assert sample.connects.sum() >= 40
+    assert np.isnan(shared.sample().connections).all()
+    kept.inject(Down(server="s0"))
+    kept.advance(40.0)
+    moved = kept.sample()
+    assert moved.connections[0] == 0
+    assert moved.connections.sum() == 40
+    assert moved.connects.sum() == sample.connects.sum() + sample.connections[0]
+
+
 def check_counters(before: Sample, after: Sample) -> None:
     """No counter falls within an epoch. `between` turns one that does into NaN."""
     tick = between(before, after)
@@ -429,7 +449,9 @@ def check_counters(before: Sample, after: Sample) -> None:
         assert after.epoch > before.epoch or after.at_s == before.at_s
         return
     for name in COUNTERS:
-        assert (getattr(tick, name) >= 0).all(), name
+        # Connections are counted only where users keep theirs; else nobody knows them at any time.
+        uncounted = np.isnan(after.connects) if name == "connects" else np.zeros(len(after.requests), dtype=bool)
+        assert ((getattr(tick, name) >= 0) | uncounted).all(), name
     for part in ("arrived", "errors_5xx", "refused"):
         assert (getattr(tick.pool, part) >= 0).all(), part
     assert (tick.errors_5xx + tick.connect_errors <= tick.requests + before.in_flight).all()

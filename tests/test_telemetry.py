@@ -15,7 +15,7 @@ def sample(where: Layout, at: float, requests: list[float], epoch: int = 1) -> S
     n = np.asarray(requests, dtype=float)
     ones = np.ones(rows, np.int8)
     counters = PoolCounters(where.per_pool(n), p, p, p, p)
-    return Sample(at, epoch, where, n, z, z, z, z, z, z, z, z + 100, z + 1, ones, ones, counters)
+    return Sample(at, epoch, where, n, z, z, z, z, z, z, z, z, z + 100, z + 1, z, ones, ones, counters)
 
 
 TWO = Layout.of((("web", ("a", "b")), ("api", ("c",))))

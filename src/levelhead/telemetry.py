@@ -111,8 +111,8 @@ def moved_pools(old: Layout, new: Layout) -> Ints:
 
 
 # Counters grow from 0 within an epoch; gauges are the value now. Names are the field's own words.
-COUNTERS = ("requests", "errors_5xx", "connect_errors", "response_errors", "retries", "redispatches")
-GAUGES = ("in_flight", "queued", "weight", "ramp")
+COUNTERS = ("requests", "errors_5xx", "connect_errors", "response_errors", "retries", "redispatches", "connects")
+GAUGES = ("in_flight", "queued", "weight", "ramp", "connections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +143,12 @@ class Sample:
     response_errors: Floats
     retries: Floats
     redispatches: Floats
+    connects: Floats  # connections opened to the server
     in_flight: Floats
     queued: Floats
     weight: Floats  # as set in the proxy, slow start not counted
     ramp: Floats  # the part of its weight that slow start grants a server now; 1 when it is not starting
+    connections: Floats  # open to the server now, idle ones too
     health: Codes
     standing: Codes
     pool: PoolCounters
@@ -193,10 +195,12 @@ class Tick:
     response_errors: Floats
     retries: Floats
     redispatches: Floats
+    connects: Floats
     in_flight: Floats
     queued: Floats
     weight: Floats
     ramp: Floats
+    connections: Floats
     health: Codes
     standing: Codes
     pool: PoolCounters
@@ -251,8 +255,8 @@ def between(before: Sample, after: Sample, records: Records = NO_RECORDS) -> Tic
     )
     return Tick(
         at_s=after.at_s, seconds=seconds, layout=after.layout, in_flight=after.in_flight, queued=after.queued,
-        weight=after.weight, ramp=after.ramp, health=after.health, standing=after.standing, pool=pool,
-        records=records, **deltas,
+        weight=after.weight, ramp=after.ramp, connections=after.connections, health=after.health,
+        standing=after.standing, pool=pool, records=records, **deltas,
     )  # fmt: skip
 
 

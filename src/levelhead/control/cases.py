@@ -69,6 +69,7 @@ def case_of(
         shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
         queued=float(max(known_or(tick.pool.queued)[i], known_or(tick.queued)[rows].sum())),
         latest=tick.requests[rows],
+        connection_age_s=float(detection.links.age_s[i]),
         # Only trouble asks for what was before.
         past=_past(memory, pool.name, names) if signals else None,
     )  # fmt: skip

@@ -40,7 +40,7 @@ MOST_LATE, ALL_BUT = 0.1, 0.85
 SUSPECT_S = 30.0
 
 # None of these is trouble by itself: users decide.
-HARMLESS = frozenset({Kind.SURGE, Kind.SLOWDOWN, Kind.RETRIES, Kind.QUEUE, Kind.CLIENTS})
+HARMLESS = frozenset({Kind.SURGE, Kind.SLOWDOWN, Kind.RETRIES, Kind.QUEUE, Kind.CLIENTS, Kind.PINNED})
 
 
 def troubles(case: Case) -> tuple[Signal, ...]:

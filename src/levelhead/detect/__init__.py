@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from levelhead import predict
-from levelhead.detect import budget, checks, errors, latency, recent, season, shares, signals, volume
+from levelhead.detect import budget, checks, connections, errors, latency, recent, season, shares, signals, volume
 from levelhead.detect.base import Signal, Track, thresholds
 from levelhead.detect.budget import Burn
 from levelhead.detect.checks import Checks
+from levelhead.detect.connections import Links
 from levelhead.detect.errors import Trial
 from levelhead.detect.recent import Recent
 from levelhead.detect.season import Season
@@ -59,7 +60,7 @@ def begin(layout: Layout, fleet: Fleet) -> Detection:
         surge=Track.begin(pools, len(volume.FACTORS)), slowdown=Track.begin(pools, len(latency.FACTORS)),
         retries=Track.begin(pools, len(volume.RETRY_FACTORS)), pool_burn=Burn.begin(pools),
         harm=Track.begin(pools, 1), refused=Track.begin(pools, 1), queue=Track.begin(pools, 1),
-        crowded=Track.begin(pools, 1), harmed_at=np.full(pools, -np.inf),
+        crowded=Track.begin(pools, 1), links=Links.begin(pools), harmed_at=np.full(pools, -np.inf),
         standing=np.full(rows, np.nan), settled_at=np.full(rows, -np.inf), serving_since=np.full(rows, np.nan),
         returned=np.zeros(rows, dtype=bool), got=np.zeros(rows), of_all=np.zeros(rows),
         overfed_at=np.full(rows, -np.inf),
@@ -185,6 +186,7 @@ def _pools_tested(state: Detection, look: _Look, threshold: Floats) -> Detection
         slowdown=latency.slowdown(state.slowdown, tick, look.allowed, now, threshold),
         queue=replace(queue, on=waiting & (tick.at_s - known_or(queue.since, np.inf) >= QUEUED_S)),
         crowded=state.crowded.flagged(_crowded(state, tick), tick.at_s),
+        links=connections.observe(state.links, tick, now, _predicted_now(tick), state.serving_since, expected.by_key),
         pool_burn=budget.observe(
             state.pool_burn, harmed, arrived, expected.availability, hushed, tick.seconds, tick.at_s
         ),
@@ -279,7 +281,7 @@ def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
         # Fleets are values, but comparing large ones each tick costs more than all tests together.
         return state if fleet is state.fleet else replace(state, fleet=fleet, expected=expectations(fleet, layout))
     rows, pools = moved_rows(state.layout, layout), moved_pools(state.layout, layout)
-    columns: dict[str, Track | Trial | Checks | Burn] = {}
+    columns: dict[str, Track | Trial | Checks | Burn | Links] = {}
     for name in OF_ROWS:
         columns[name] = getattr(state, name).reindexed(rows)
     for name in OF_POOLS:
@@ -297,4 +299,4 @@ def _relaid(state: Detection, layout: Layout, fleet: Fleet) -> Detection:
 
 
 OF_ROWS = ("share", "unpredicted", "starved", "error", "late", "held", "checks", "burn")
-OF_POOLS = ("surge", "slowdown", "retries", "pool_burn", "harm", "refused", "queue", "crowded")
+OF_POOLS = ("surge", "slowdown", "retries", "pool_burn", "harm", "refused", "queue", "crowded", "links")

@@ -46,6 +46,7 @@ class Kind(Enum):
     DOUBT = "check-against-traffic"
     FLAPPING = "check-flapping"
     CLIENTS = "few-clients-dominate"
+    PINNED = "requests-follow-old-connections"
     REFUSED = "requests-refused"
     BURN = "budget-burning"
     HARM = "users-harmed"

@@ -53,6 +53,11 @@ MEANINGS: Final[Mapping[Kind, Meaning]] = {
         "a pool that spreads clients has too few of them for it to come out even; no trouble in itself",
         "fact",
     ),
+    Kind.PINNED: Meaning(
+        "servers that were added hardly get any requests, and those come over connections that are older than these "
+        "servers; no trouble in itself",
+        "fact",
+    ),
     Kind.REFUSED: Meaning(
         "the proxy answered requests itself, because no server or no place in the queue was free",
         "fact",

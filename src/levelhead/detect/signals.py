@@ -178,6 +178,16 @@ def _crowded(state: Detection, tick: Tick) -> list[Signal]:
     return _pools_on(state, state.crowded, Kind.CLIENTS, say)
 
 
+def _pinned(state: Detection, tick: Tick) -> list[Signal]:
+    def say(i: int) -> str:
+        rows = slice(state.layout.offsets[i], state.layout.offsets[i + 1])
+        age_s, open_now = float(state.links.age_s[i]), float(known_or(tick.connections)[rows].sum())
+        old = f"about {age_s / 60:.0f} min old" if age_s < 6 * 3600 else "hours old"
+        return f"requests come over {open_now:.0f} connections that are {old}; servers that were added get hardly any"
+
+    return _pools_on(state, state.links.track, Kind.PINNED, say)
+
+
 def _refused(state: Detection, tick: Tick) -> list[Signal]:
     def say(i: int) -> str:
         refused = float(known_or(tick.pool.refused)[i]) / tick.seconds
@@ -219,5 +229,5 @@ def _harm(state: Detection, tick: Tick) -> list[Signal]:
 
 DETECTORS = (
     _share, _unpredicted, _starved, _errors, _latency, _surge, _slowdown, _retries, _queue, _check, _doubt, _flapping,
-    _crowded, _refused, _burn, _harm,
+    _crowded, _pinned, _refused, _burn, _harm,
 )  # fmt: skip

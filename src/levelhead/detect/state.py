@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from levelhead.detect.base import Track
 from levelhead.detect.budget import Burn
 from levelhead.detect.checks import Checks
+from levelhead.detect.connections import Links
 from levelhead.detect.errors import Trial
 from levelhead.detect.recent import Recent
 from levelhead.detect.season import Season
@@ -53,6 +54,7 @@ class Detection:
     refused: Track
     queue: Track
     crowded: Track
+    links: Links
     harmed_at: Floats  # per pool: when users were last harmed
     standing: Floats  # admin state, health and weight in one number, to see when one of them changes
     settled_at: Floats  # when one of them last changed anywhere in the pool

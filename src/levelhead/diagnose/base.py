@@ -67,6 +67,7 @@ class Case:
     shipped: Shipped | None = None
     connections: float = float("inf")  # that the listeners of this pool let in at a time
     queued: float = 0.0
+    connection_age_s: float = float("nan")  # how old those to its servers are, where they are counted
     latest: Floats | None = None  # requests that each server was given in the last look, where there was one
     past: Past | None = None
 

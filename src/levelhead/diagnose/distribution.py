@@ -117,6 +117,7 @@ KEEPALIVE = Cause(
     "keepalive-pinning-after-scale-out", "Long-lived connections never reach the new servers",
     {
         "newcomers": {"starved": 6.0, "fed": -3.0, "none": -6.0},
+        "connections": {"old": 4.0, "renewed": -4.0},
         "policy": {"even": 2.0, "by-load": 2.0, "affinity": -6.0, "by-key": -6.0, "by-source": -6.0},
         "shares": {"unexplained": 4.0, "fair": -3.0, "as-weights-say": -4.0},
         "shipped": {"members": 2.0},

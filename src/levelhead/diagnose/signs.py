@@ -65,6 +65,7 @@ class Signs:
     limits: Answer
     loss: Answer
     newcomers: Answer
+    connections: Answer
     returned: Answer
     restart: Answer
     twins: Answer
@@ -99,6 +100,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "limits": ("free", "server", "listener"),
     "loss": ("none", "borne", "not-borne"),
     "newcomers": ("none", "fed", "starved"),
+    "connections": ("old", "renewed"),
     "returned": ("none", "well", "the-trouble", "rolling"),
     "restart": ("none", "restarted", "drain-lost"),
     "twins": ("none", "elsewhere", "the-trouble"),
@@ -117,7 +119,8 @@ def signs(case: Case) -> Signs:
         pace=_pace(case), quick=_quick(case, m), overfed=_overfed(m), checks=checking.checks(case, m),
         before=checking.before(case, m), falling=checking.falling(case), flapping=checking.flapping(m),
         blamed=checking.blamed(case, m), admin=history.admin(case), refused=_refused(case), limits=_limits(case, m),
-        loss=history.loss(case, m), newcomers=history.newcomers(m), returned=history.returned(case, m),
+        loss=history.loss(case, m), newcomers=history.newcomers(m), connections=_connections(case, m),
+        returned=history.returned(case, m),
         restart=history.restart(case), twins=history.twins(case, m), zone=history.zone(case, m),
         shipped=history.shipped(case),
     )  # fmt: skip
@@ -405,6 +408,20 @@ def _refused(case: Case) -> Answer:
     if part >= 0.7:
         return Answer("all", said_so)
     return Answer("some", said_so) if part >= 0.02 else Answer("none", "the proxy refuses nobody")
+
+
+def _connections(case: Case, m: Measured) -> Answer:
+    """Whether requests follow connections that are older than servers that were added. Connections of a proxy that
+    ties clients to servers say nothing: it is the tie that decides."""
+    if not m.born & m.serving or _policy(case).word not in ("even", "by-load"):
+        return UNKNOWN
+    told, past = case.about(Kind.PINNED), case.past
+    if told:
+        return Answer("old", told[0].sentence)
+    if past is None or np.isnan(past.born_at).all() or case.connection_age_s >= case.at - np.nanmax(past.born_at):
+        return UNKNOWN
+    said = f"connections live {case.connection_age_s:.0f} s, and the newest server is there for longer"
+    return Answer("renewed", said) if case.connection_age_s >= 0 else UNKNOWN
 
 
 def _limits(case: Case, m: Measured) -> Answer:

@@ -126,7 +126,7 @@ class Flows:
     def sample(self) -> Sample:
         """One reading of all copies."""
         layout, rows = self.layout, len(self._given)
-        none, nothing = np.zeros(rows), np.zeros(self._copies)
+        none, nothing, unknown = np.zeros(rows), np.zeros(self._copies), np.full(rows, np.nan)
         held = (self._finish_s > self.now_s).sum(axis=0).astype(np.float64)
         servers = self.pool.servers
         checked = Health.UNCHECKED if self.pool.check is None else Health.PASSING
@@ -134,7 +134,8 @@ class Flows:
         return Sample(
             at_s=self.now_s, epoch=1, layout=layout, requests=self._given.astype(np.float64),
             errors_5xx=self._failed_of.copy(), connect_errors=none, response_errors=none, retries=none,
-            redispatches=none, in_flight=held, queued=none, weight=np.tile([s.weight for s in servers], self._copies),
+            redispatches=none, connects=unknown, connections=unknown, in_flight=held, queued=none,
+            weight=np.tile([s.weight for s in servers], self._copies),
             ramp=np.tile(self._ramp, self._copies), health=np.tile(np.asarray(health, dtype=np.int8), self._copies),
             standing=np.tile(np.asarray([_STANDING[s.admin] for s in servers], dtype=np.int8), self._copies),
             pool=PoolCounters(

@@ -139,7 +139,7 @@ class PoolProxy:
         if not row.watch_s:
             self._watch(row)
         if self._sticky:
-            self._sticks[user] = row
+            self._tie(user, row)
         host = row.host
         if host.faulty:
             self._meet_trouble(ticket, row, host)
@@ -367,6 +367,17 @@ class PoolProxy:
 
     # --- affinity ---
 
+    def _tie(self, user: int, row: Row) -> None:
+        """This user's next request goes there too, over a connection of its own where users keep theirs."""
+        before = self._sticks.get(user)
+        if before is row:
+            return
+        if before is not None:
+            before.connections -= 1
+        row.connects += 1
+        row.connections += 1
+        self._sticks[user] = row
+
     def _stuck(self, user: int) -> Row | None:
         """The server that this user's cookie or connection belongs to, if it still holds."""
         now_s = self.agenda.now_s
@@ -379,6 +390,7 @@ class PoolProxy:
         closed = idle_s > self.pool.timeouts.keep_alive_s
         if row.reachable and not closed and not self.crowd.session_ends():
             return row
+        row.connections -= 1
         del self._sticks[user]
         return None
 
@@ -458,6 +470,11 @@ class PoolProxy:
         """Requests inside the proxy that wait for no place: with a server, or between two attempts."""
         self.leaving = [row for row in self.leaving if row.outstanding]
         return sum(len(row.outstanding) for row in (*self.rows, *self.leaving)) + len(self._paused)
+
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether each user has a connection of its own; else the proxy shares them out, and nobody counts them."""
+        return self.crowd.model.session == "keepalive"
 
     @property
     def queued(self) -> int:

@@ -183,7 +183,8 @@ class Row:
     """What the proxy knows of a server: settings, health, counters, and the attempts that have no answer yet."""
 
     __slots__ = (
-        "checked", "connect_errors", "errors_5xx", "failures", "health", "host", "limit", "outstanding", "queue",
+        "checked", "connect_errors", "connections", "connects", "errors_5xx", "failures", "health", "host", "limit",
+        "outstanding", "queue",
         "ramp", "ramp_since_s", "redispatches", "requests", "response_errors", "retries", "serial", "server", "turn",
         "up", "watch_s",
     )  # fmt: skip
@@ -205,6 +206,7 @@ class Row:
         self.ramp_since_s = -inf
         self.requests = self.errors_5xx = self.connect_errors = self.response_errors = 0
         self.retries = self.redispatches = 0
+        self.connects = self.connections = 0  # opened, and open: of users who keep theirs
 
     @property
     def usable(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from math import inf
+from math import inf, nan
 
 import numpy as np
 
@@ -109,9 +109,11 @@ class World:
             [
                 (
                     row.requests, row.errors_5xx, row.connect_errors, row.response_errors, row.retries,
-                    row.redispatches, len(row.outstanding), len(row.queue), row.server.weight, row.ramp,
+                    row.redispatches, row.connects if pool.keeps_connections else nan, len(row.outstanding),
+                    len(row.queue), row.server.weight, row.ramp, row.connections if pool.keeps_connections else nan,
                 )
-                for row in rows
+                for pool in pools
+                for row in pool.rows
             ],
             dtype=np.float64,
         ).reshape(-1, len(COUNTERS) + len(GAUGES))  # fmt: skip

@@ -42,6 +42,21 @@ def sampled(text: stats.Stats, before: Sample | None = None, gone: dict[str, flo
     return stats.sample(text, {}, FLEET, at_s=1.0, epoch=1, before=before, gone=gone or {})
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_connections_are_counted_open_and_opened(version: str) -> None:
+    now = reading(version)
+
+    assert [of(now.connects, now, name) for name in ("fine", "drained", "slow")] == [8, 0, 2]
+    assert [of(now.connections, now, name) for name in ("fine", "drained", "slow")] == [1, 0, 2]
+
+
+def test_a_proxy_that_does_not_count_connections_leaves_them_unknown() -> None:
+    now = sampled(table("web,fine,0,0,5,,0,0,0,0,UP,100,100,L7OK,5,0,0,0,"))
+
+    assert np.isnan(of(now.connects, now, "fine"))
+    assert np.isnan(of(now.connections, now, "fine"))
+
+
 def of(column: Floats, sample: Sample, name: str) -> float:
     return float(column[sample.layout.servers.index(name)])
 

@@ -12,7 +12,9 @@ Counters, in HAProxy's columns:
                      server those that were tried again are). Whatever was given is answered, in flight or failed,
                      so it is what the other columns leave of stot, and srv_abrt. HAProxy's own `eresp` counts one
                      failure once in 2.6, and once or twice in 2.8.
+    connects         connect: connections that were tried to be opened to the server.
     in_flight        scur: requests that the server has now; idle keep-alive connections are not in it.
+    connections      used_conn_cur and srv_icur: connections that are open, in use and idle.
 
 `retries` and `response_errors` are differences of columns read one after the other: they are held at their highest.
 """
@@ -53,7 +55,8 @@ _ANSWERS: Final = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "
 
 # The columns a Sample is made of; the other hundred are not turned into numbers.
 _COLUMNS: Final = (
-    "qcur", "scur", "stot", "dreq", "econ", "wretr", "wredis", "weight", "uweight", "cli_abrt", "srv_abrt", *_ANSWERS,
+    "qcur", "scur", "stot", "dreq", "econ", "wretr", "wredis", "weight", "uweight", "cli_abrt", "srv_abrt", "connect",
+    "used_conn_cur", "srv_icur", *_ANSWERS,
 )  # fmt: skip
 _PLACE: Final = {name: i for i, name in enumerate(_COLUMNS)}
 _NOTHING: Final = (_UNKNOWN,) * len(_COLUMNS)
@@ -185,7 +188,8 @@ def sample(
     now = Sample(
         at_s=at_s, epoch=epoch, layout=where, requests=column("stot"), errors_5xx=column("hrsp_5xx"),
         connect_errors=econ, response_errors=broken, retries=np.fmax(again - elsewhere, 0.0) + 0.0 * again,
-        redispatches=elsewhere, in_flight=column("scur"), queued=column("qcur"), weight=column("uweight") * unit,
+        redispatches=elsewhere, connects=column("connect"), connections=column("used_conn_cur") + column("srv_icur"),
+        in_flight=column("scur"), queued=column("qcur"), weight=column("uweight") * unit,
         ramp=np.asarray([1.0 if row is None else _ramp(row) for row in rows]),
         health=np.asarray([Health.UNKNOWN if row is None else _health(row) for row in rows], dtype=np.int8),
         standing=np.asarray(standing, dtype=np.int8), pool=_pools(stats, where, gone),
