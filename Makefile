@@ -5,7 +5,7 @@ ARGS ?=
 # Certificates of this machine, so that a company's own registry mirror is trusted.
 export UV_SYSTEM_CERTS := true
 
-.PHONY: setup demo test live check bench bench-demo bench-detect bench-diagnose bench-healthy bench-laws bench-overhead bench-simulate bench-review lock clean
+.PHONY: setup demo test live check bench bench-demo bench-detect bench-diagnose bench-loop bench-healthy bench-laws bench-overhead bench-simulate bench-review lock clean
 
 setup: .venv/.ready
 
@@ -45,6 +45,9 @@ bench-detect: setup
 
 bench-diagnose: setup
 	@$(TOOLS)/python bench/diagnose.py $(ARGS)
+
+bench-loop: setup
+	@$(TOOLS)/python bench/loop.py $(ARGS)
 
 bench-healthy: setup
 	@$(TOOLS)/python bench/healthy.py $(ARGS)

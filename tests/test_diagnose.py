@@ -267,7 +267,7 @@ def test_a_server_that_fails_at_once_is_known_by_what_it_draws() -> None:
 
     assert diagnose(replace(drawn, pool=idle))[0].cause == "fast-fail-black-hole"
     assert diagnose(drawn)[0].cause == "shallow-check"
-    even = replace(drawn, pool=idle, latest=np.full(4, 8.0))
+    even = replace(drawn, pool=idle, latest=np.full(4, 8.0), latest_failed=one(7.0, 0.0, 2))
     assert diagnose(even)[0].cause == "shallow-check"
     at_once = past(answered=one(20.0, 0.0, 2), bad_ms=one(1.0, np.nan, 2))
     assert diagnose(replace(even, past=at_once))[0].cause == "fast-fail-black-hole"

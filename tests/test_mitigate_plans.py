@@ -130,6 +130,14 @@ def test_where_the_pace_is_known_a_limit_is_raised_to_what_the_rate_needs() -> N
     assert "it is the servers that are slow" in wide
 
 
+def test_what_was_rolled_back_already_is_not_rolled_back_again() -> None:
+    fleet = Fleet((Listener("main", "127.0.0.1", 80, (Route("web"),)),), (PLAIN,))
+
+    assert "what is in force is what served well" in refused(
+        asked("duplicate-server-entry", FAILING, good=Revision(1, fleet, "ann", 0.0, "first"))
+    )
+
+
 @pytest.mark.parametrize("cause", ["server-maxconn-too-low", "lb-maxconn-too-low"])
 def test_a_limit_that_was_just_shipped_is_taken_back(cause: str) -> None:
     tight = replace(PLAIN, limits=Limits(1))

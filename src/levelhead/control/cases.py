@@ -68,7 +68,7 @@ def case_of(
         drained=_drained(view.revisions, pool.name, away),
         shipped=last_change(view.revisions, pool.name, view.at), connections=connections(view.fleet, pool.name),
         queued=float(max(known_or(tick.pool.queued)[i], known_or(tick.queued)[rows].sum())),
-        latest=tick.requests[rows],
+        latest=tick.requests[rows], latest_failed=tick.failures()[rows],
         connection_age_s=float(detection.links.age_s[i]),
         # Only trouble asks for what was before.
         past=_past(memory, pool.name, names) if signals else None,

@@ -21,6 +21,8 @@ POOL_SLACK = 1.5
 # (each gives less than half of what it takes), so that a pause of a few hundred milliseconds is no slow server.
 FEWEST_TICKS = 2.4
 FEWEST_POOL_TICKS = 8.0
+# A server that gets more than so many times what all its peers get together is compared with nobody.
+MOST_TIMES = 50.0
 # Before that a slower machine cannot be told from a sick one.
 LEARN_S = 8.0
 
@@ -33,7 +35,7 @@ def expectation(recent: Recent, tick: Tick) -> Floats:
     others = np.maximum(peers(layout, recent.requests), 0.5)
     now, lately = known_or(tick.in_flight), recent.in_flight
     held = np.maximum(peers(layout, now), peers(layout, lately)) + 0.5 * (sizes - 1)
-    expected: Floats = held * np.minimum(ours / others, 10.0) * np.maximum(recent.ratio, 0.5)
+    expected: Floats = held * np.minimum(ours / others, MOST_TIMES) * np.maximum(recent.ratio, 0.5)
     return expected
 
 

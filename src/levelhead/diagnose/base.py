@@ -68,7 +68,9 @@ class Case:
     connections: float = float("inf")  # that the listeners of this pool let in at a time
     queued: float = 0.0
     connection_age_s: float = float("nan")  # how old those to its servers are, where they are counted
-    latest: Floats | None = None  # requests that each server was given in the last look, where there was one
+    # Requests that each server was given in the last look, where there was one, and how many attempts failed in it.
+    latest: Floats | None = None
+    latest_failed: Floats | None = None
     past: Past | None = None
 
     def about(self, *kinds: Kind) -> tuple[Signal, ...]:

@@ -30,8 +30,9 @@ WELL, STRAINED = 1.3, 1.6
 DYING_S = 0.6
 # The last look alone shows that a server gets more: by this factor, beyond so many sigmas, of so many requests.
 DRAWN, DRAWN_SIGMAS, DRAWN_FEWEST = 1.25, 3.0, 8.0
-# Whose bad answers take less than this part of what good ones do fails at once; so much of what it got lately failed.
-INSTANT, MOSTLY_BAD = 0.25, 0.15
+# Whose bad answers take less than this part of what good ones do fails at once; so much of what it got lately failed,
+# or half of what it got in the last look.
+INSTANT, MOSTLY_BAD = 0.25, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +376,10 @@ def _instant(case: Case, m: Measured) -> Servers:
     past = case.past
     if past is None or np.isnan(past.good_ms).all():
         return frozenset()
-    instant = (m.failed >= MOSTLY_BAD) & (past.bad_ms < INSTANT * float(np.nanmedian(past.good_ms)))
+    mostly = m.failed >= MOSTLY_BAD
+    if case.latest is not None and case.latest_failed is not None:
+        mostly |= (case.latest_failed >= 2) & (case.latest_failed >= 0.5 * case.latest)
+    instant = mostly & (past.bad_ms < INSTANT * float(np.nanmedian(past.good_ms)))
     return frozenset(s for s, it in zip(case.servers, instant, strict=True) if it)
 
 

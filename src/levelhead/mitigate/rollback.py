@@ -16,6 +16,8 @@ def draft(situation: Situation, story: Story) -> Plan | Refusal:
         return Refusal(("no revision is known to have served well",))
     if good.number == situation.current:
         return Refusal((f"revision {good.number}, in force, is the last one known to have served well",))
+    if good.fleet == situation.fleet:
+        return Refusal((f"what is in force is what served well as revision {good.number}",))
     if changed is None and story.cause == "weight-typo-skew":
         return Refusal(("no change of configuration explains the trouble",))
     if story.cause in LIMITS and (shipped is None or "limits" not in shipped.touched):
