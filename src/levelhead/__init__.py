@@ -13,7 +13,7 @@
     postmortem.py    one record, several forms
     control/         step(state, view) -> Outcome(state, effects, because): one tick
     drills/          scenario files, their types, score(record)
-    engines/         the proxies we drive (haproxy) and the languages we read (haproxy, nginx, envoy)
+    engines/         the proxies we drive (haproxy, sim) and the languages we read (haproxy, nginx, envoy)
     review/          review(config) -> findings: rules over what a configuration says and what it will do
     notify/          where we speak: terminal, webhook, Slack
     store.py         revisions and incidents in SQLite

@@ -23,14 +23,17 @@ from levelhead.cli.person import author
 from levelhead.cli.recording import record_option, recording
 from levelhead.control.base import Outcome
 from levelhead.control.recording import Recorder
+from levelhead.engines.base import Engine
 from levelhead.engines.haproxy import config
 from levelhead.engines.haproxy.driver import Files, HAProxyEngine
 from levelhead.engines.haproxy.process import find_binary
+from levelhead.engines.sim.driver import SimEngine
 from levelhead.errors import UsageError
 from levelhead.model import Mode
 from levelhead.plane.loop import Plane
 from levelhead.plane.shipping import objections
 from levelhead.settings import Settings
+from levelhead.simulate import UserModel
 from levelhead.store import Store
 from levelhead.web.app import create_app
 from levelhead.web.serve import serve
@@ -56,6 +59,10 @@ class Wanted:
 @click.option("--policy", metavar="POLICY", help="round-robin (default), least-request, random, hash:source, ...")
 @click.option("--check", metavar="PATH", help="Check servers by HTTP on this path; by TCP otherwise.")
 @click.option("--mode", type=click.Choice([mode.value for mode in Mode]), help="How far Levelhead may go by itself.")
+@click.option("--engine", type=click.Choice(["haproxy", "sim"]), default="haproxy", show_default=True,
+              help="sim: simulated users, proxy and servers; nothing listens, nothing else is needed.")
+@click.option("--rps", type=click.FloatRange(1, 2000), default=100.0, show_default=True,
+              help="Simulated requests per second and pool.")
 @click.option("--show-config", is_flag=True, help="Print the proxy's configuration and start nothing.")
 @click.option("--leave-proxy", is_flag=True, help="Let the proxy serve on when this ends; the next run adopts it.")
 @record_option
@@ -63,23 +70,28 @@ class Wanted:
 @click.pass_context
 def command(
     ctx: click.Context, file: Path | None, servers: tuple[str, ...], listen: str | None, policy: str | None,
-    check: str | None, mode: str | None, show_config: bool, leave_proxy: bool, record: Path | None,
+    check: str | None, mode: str | None, engine: str, rps: float, show_config: bool, leave_proxy: bool,
+    record: Path | None,
 ) -> None:  # fmt: skip
     """Serve: balance traffic over servers, watch it, and put it right.
 
     With --server, one pool of them. With FILE (or a levelhead.yaml here), what the file says; it is watched, and
-    applied when it changes. Runs until Ctrl-C, which stops the proxy too.
+    applied when it changes. Runs until Ctrl-C, which stops the proxy too. With --engine sim nothing is served: try
+    there what you would ship, and see what Levelhead makes of it (instance sim).
     """
     call = ctx.ensure_object(Call)
     wanted = _wanted(file, servers, {"--listen": listen, "--policy": policy, "--check": check})
     if mode is not None:
         wanted = _moded(wanted, Mode(mode))
-    instance = instances.named(instances.wished(call.instance, os.environ) or instances.DEFAULT, os.environ)
+    # What is only tried is kept apart from what is served.
+    usual = instances.DEFAULT if engine == "haproxy" else engine
+    instance = instances.named(instances.wished(call.instance, os.environ) or usual, os.environ)
     if show_config:
         _show_config(call, wanted.settings, instance)
         return
     with instance.owned(), Store(instance.database) as store, recording(record) as recorder:
-        ctx.exit(asyncio.run(_serve(call, wanted, instance, store, leave_proxy, recorder)))
+        driver: Engine = SimEngine(users=UserModel(rps=rps)) if engine == "sim" else HAProxyEngine(instance.directory)
+        ctx.exit(asyncio.run(_serve(call, wanted, instance, store, driver, leave_proxy, recorder)))
 
 
 def _wanted(file: Path | None, servers: tuple[str, ...], flags: dict[str, str | None]) -> Wanted:
@@ -122,12 +134,12 @@ def _show_config(call: Call, made: Settings, instance: instances.Instance) -> No
 
 
 async def _serve(
-    call: Call, wanted: Wanted, instance: instances.Instance, store: Store, leave_proxy: bool, recorder: Recorder | None
-) -> int:
+    call: Call, wanted: Wanted, instance: instances.Instance, store: Store, engine: Engine, leave_proxy: bool,
+    recorder: Recorder | None,
+) -> int:  # fmt: skip
     """Serves until a signal, and returns the exit code: 130 after Ctrl-C, 0 after SIGTERM."""
     stop, codes = asyncio.Event(), list[int]()
     _on_signals(stop, codes)
-    engine = HAProxyEngine(instance.directory)
     plane = Plane(
         settings=wanted.settings, source=wanted.source, engine=engine, store=store, file=wanted.file,
         author=author(os.environ), spoken=_speaker(call), told=_teller(call),
@@ -170,7 +182,8 @@ def _say_started(call: Call, plane: Plane, instance: instances.Instance, how: st
     if call.json:
         started = {"event": "started", "instance": instance.name, "socket": str(instance.socket), "how": how}
         _event(started | {"listeners": list(status.listeners), "engine": status.engine, "revision": status.revision})
-    talk(f"Levelhead {levelhead.__version__} serves {', '.join(status.listeners)} with {status.engine} ({how})")
+    what = "simulates" if status.engine.startswith("sim ") else "serves"
+    talk(f"Levelhead {levelhead.__version__} {what} {', '.join(status.listeners)} with {status.engine} ({how})")
     for pool in status.pools:
         members = ", ".join(f"{server.name} {server.address}" for server in pool.servers[:8])
         more = f" and {len(pool.servers) - 8} more" if len(pool.servers) > 8 else ""

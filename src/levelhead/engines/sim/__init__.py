@@ -1,0 +1,1 @@
+"""The simulated world as an engine: a plane cannot tell it from a proxy."""
