@@ -4,20 +4,18 @@
 
 The best of some rounds is printed, in requests per second of processor time: other work on the machine only ever
 slows a round down. The M/G/8 queue is played by World (one, with everything a proxy does), by Flows (thousands of it
-side by side, request by request), and, where SimPy is installed, by SimPy; the mean latency of each is printed, so
-that it can be seen that all three play the same queue.
+side by side, request by request), and by SimPy; the mean latency of each is printed, so that it can be seen that all
+three play the same queue.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator
 
 import numpy as np
+import simpy
 
 from levelhead.model import Fleet, Hash, LeastRequest, Policy, Pool, RandomPick, RoundRobin, Server
 from levelhead.simulate import Flows, Lognormal, ServerModel, UserModel, World
@@ -68,7 +66,7 @@ def queue_of_flows(requests: int) -> tuple[float, float]:
     return arrived / took, float(flows.records().latency_ms.mean())
 
 
-def queue_of_simpy(simpy: Any, requests: int) -> tuple[float, float]:
+def queue_of_simpy(requests: int) -> tuple[float, float]:
     """The same queue as SimPy's documentation would write it: a process per request, a Resource of 8."""
     rng = np.random.default_rng(1)
     gaps = (rng.standard_exponential(requests) / RPS).tolist()
@@ -77,14 +75,14 @@ def queue_of_simpy(simpy: Any, requests: int) -> tuple[float, float]:
     environment = simpy.Environment()
     workers = simpy.Resource(environment, capacity=8)
 
-    def request(service_s: float) -> Iterator[Any]:
+    def request(service_s: float) -> Generator[simpy.Event, None, None]:
         planned_s = environment.now
         with workers.request() as turn:
             yield turn
             yield environment.timeout(service_s)
         took.append(environment.now - planned_s)
 
-    def users() -> Iterator[Any]:
+    def users() -> Generator[simpy.Event, None, None]:
         for gap_s, service_s in zip(gaps, services, strict=True):
             yield environment.timeout(gap_s)
             environment.process(request(service_s))
@@ -120,19 +118,14 @@ def main() -> None:
         print(f"{name:<16}{servers:>8}{rps:>7.0f}{rate:>13,.0f}{f'{rate / rps:,.0f} x':>14}", flush=True)
     print("\nM/G/8 at a load of 0.8")
     queues: dict[str, Callable[[int], tuple[float, float]]] = {"World": queue_of_world, "Flows": queue_of_flows}
-    if importlib.util.find_spec("simpy") is not None:
-        simpy = importlib.import_module("simpy")
-        queues[f"SimPy {simpy.__version__}"] = lambda requests: queue_of_simpy(simpy, requests)
+    theirs = f"SimPy {simpy.__version__}"
+    queues[theirs] = queue_of_simpy
     rates: dict[str, float] = {}
     for name, play in queues.items():
         found = [play(wanted.requests) for _ in range(wanted.rounds)]
         rates[name] = max(rate for rate, _ in found)
         print(f"{name:<16}{rates[name]:>12,.0f} requests/s, mean latency {found[0][1]:.1f} ms", flush=True)
-    simpys = [rate for name, rate in rates.items() if name.startswith("SimPy")]
-    if not simpys:
-        print("SimPy is not installed here, so there is nothing to compare with (pip install simpy)")
-        return
-    print(f"times SimPy: World {rates['World'] / simpys[0]:.1f}, Flows {rates['Flows'] / simpys[0]:.0f}")
+    print(f"times SimPy: World {rates['World'] / rates[theirs]:.1f}, Flows {rates['Flows'] / rates[theirs]:.0f}")
 
 
 if __name__ == "__main__":
