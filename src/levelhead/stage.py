@@ -285,12 +285,17 @@ class Hidden:
 @contextlib.asynccontextmanager
 async def _running(plane: Plane, stop: asyncio.Event) -> AsyncIterator[None]:
     """The loop ticks beside the block; a loop that breaks ends the block with its error."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(plane.run_until(stop))
-        try:
-            yield
-        finally:
-            stop.set()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(plane.run_until(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+    except BaseExceptionGroup as group_of:
+        if len(group_of.exceptions) == 1:
+            raise group_of.exceptions[0] from None
+        raise
 
 
 def read_raw(raw: drills.Raw) -> Fleet:

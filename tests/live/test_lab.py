@@ -523,6 +523,19 @@ def test_a_deploy_restarts_every_server_and_leaves_the_new_version_behind() -> N
     assert set(answers) == {500}
 
 
+def test_a_server_that_is_just_starting_obeys_too() -> None:
+    async def drill() -> int:
+        async with World(lab()) as world:
+            await world.apply(fault(down=True))
+            starting = asyncio.create_task(world.undo(fault(down=True)))
+            await until(lambda: "server-1" in world.pids)
+            await asyncio.wait_for(world.apply(fault(errors=1.0)), 10)
+            await starting
+            return (await ask(world.addresses["server-1"]))[0]
+
+    assert run(drill()) == 500
+
+
 def test_servers_do_not_know_every_path() -> None:
     async def drill() -> list[int]:
         async with World(lab()) as world:

@@ -391,6 +391,7 @@ class _LabServer:
             self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._reserved.bind((HOST, 0))
         self._listening = asyncio.get_running_loop().create_future()
+        self._obeyed = []  # from here on, whoever commands it is answered by the new process
         service = self.spec.service_ms
         self.child = await Child.start(
             self.name, "levelhead.lab.server", "--name", self.name, "--port", str(self.port),
@@ -399,7 +400,7 @@ class _LabServer:
             on_lines=self._hear,
         )  # fmt: skip
         await self.child.hears(self._listening, "listen")
-        self._obeyed, self._meant_down = [], False
+        self._meant_down = False
         if self._faults:
             await self._say(self._faults)
 
