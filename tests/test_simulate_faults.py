@@ -124,7 +124,7 @@ def test_errors_pass_through_and_count_where_they_happened() -> None:
 
 def test_retrying_errors_multiplies_attempts() -> None:
     """HAProxy, `retries 3`, `retry-on 503`, all servers 503: four attempts per request."""
-    of = world(proxy=ProxyModel(retry_on=frozenset({"status"})))
+    of = world(replace(POOL, retries=Retries(3, after=("status",))))
     of.inject(Errors(1.0, status=503))
     of.advance(30)
     sample = of.sample()

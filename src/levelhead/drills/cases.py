@@ -51,7 +51,6 @@ from levelhead.simulate import (
     Up,
     UserModel,
 )
-from levelhead.simulate.base import Failure as Retried
 
 POOL = "web"
 NOTHING = "nothing"
@@ -489,9 +488,7 @@ def retry_storm(draft: Draft) -> None:
     _policy(draft, PLAIN)
     attempts = int(draft.rng.integers(2, 5))
     after: tuple[Failure, ...] = ("refused", "reset", "hung", "status")
-    retried: frozenset[Retried] = frozenset({"connect", "reset", "timeout", "status"})
     draft.pool = replace(draft.pool, retries=Retries(attempts=attempts, after=after))
-    draft.proxy = ProxyModel(retry_on=retried)
     draft.busy(draft.between(0.6, 0.75))
     draft.at(0.0, Errors(draft.between(0.45, 0.85)))
 

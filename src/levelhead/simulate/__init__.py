@@ -6,7 +6,8 @@
     servers.py     a server as the machine that works and as the proxy sees it, on one agenda
     users.py       when requests come, from whom, with which key
     policies.py    how the next server is chosen
-    checks.py      active checks, passive ejection, slow start
+    checks.py      active checks, slow start
+    ejection.py    passive checks of each engine
     ledger.py      what became of the users
     proxy.py       one pool, request by request
     trouble.py     faults at work
@@ -20,7 +21,6 @@ from levelhead.simulate.base import (
     Bursts,
     Diurnal,
     Exponential,
-    Failure,
     Fixed,
     Harm,
     Lognormal,
@@ -68,7 +68,6 @@ __all__ = [
     "Down",
     "Errors",
     "Exponential",
-    "Failure",
     "Fault",
     "Fixed",
     "Flows",

@@ -150,19 +150,14 @@ class UserModel:
             )
 
 
-Failure = Literal["connect", "reset", "timeout", "status"]
-
-
 @dataclass(frozen=True, slots=True)
 class ProxyModel:
     """Habits of the proxy that the fleet does not state.
 
-    `workers` that share no state each keep a round robin of their own. `retry_on`: failures after which a repeatable
-    request goes to another server (`status` is an answer of 5xx); a failed connect is always tried again.
+    `workers` that share no state each keep a round robin of their own.
     """
 
     workers: int = 1
-    retry_on: frozenset[Failure] = frozenset({"connect", "reset"})
 
 
 @dataclass(frozen=True, slots=True)

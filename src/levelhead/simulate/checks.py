@@ -1,4 +1,4 @@
-"""The proxy's opinion of its servers: active checks, passive ejection, and slow start on return, as HAProxy does them.
+"""The proxy's opinion of its servers: active checks, and slow start on return, as HAProxy does them.
 
 `Row.health` counts from 0 to rise + fall - 1 and the server is up from `rise` on. A server begins at `rise`: up, but
 the first failed check takes it down.
@@ -12,6 +12,7 @@ from math import floor, inf
 
 from levelhead.model import Admin, Pool
 from levelhead.simulate.chance import Dice
+from levelhead.simulate.ejection import Ejector
 from levelhead.simulate.policies import RING_POINTS
 from levelhead.simulate.servers import Agenda, Host, Row
 
@@ -26,6 +27,7 @@ class Checks:
         self._changed = changed
         self._rounds: dict[int, int] = {}  # by serial, the number of the round of checks that counts
         self._probes: dict[int, tuple[Row, int]] = {}  # deep checks that wait in a server's line, by ticket
+        self.ejector = Ejector(pool, agenda, fell=self._fell, failed=self._failed, hurry=self._hurry, changed=changed)
 
     def watch(self, row: Row, delay_s: float) -> None:
         """Check it from `delay_s` on, in place of any checks of it so far."""
@@ -44,6 +46,7 @@ class Checks:
         """A new configuration of the pool; rows already watched go on, in the new rhythm."""
         had = self.pool.check
         self.pool = pool
+        self.ejector.configure(pool, rows)
         for row in rows:
             if row.serial not in self._rounds:
                 continue
@@ -67,16 +70,6 @@ class Checks:
             self._ramp(row, self._agenda.now_s)
         else:
             self._changed()
-
-    def blame(self, row: Row) -> None:
-        """A request failed there; enough in a row take it out until checks pass again (never without checks)."""
-        row.failures += 1
-        ejection = self.pool.ejection
-        if ejection is None or self.pool.check is None or row.failures < ejection.consecutive_errors or not row.up:
-            return
-        row.failures = 0
-        row.health = 0
-        self._take_down(row)
 
     def answered(self, ticket: int) -> None:
         """A machine has finished something that nobody waits for: a deep check perhaps."""
@@ -147,16 +140,34 @@ class Checks:
             return
         self._agenda.at(self._agenda.now_s + check.interval_s, partial(self._probe, row, number))
         row.checked = True
-        if passed:
-            row.health = min(row.health + 1, check.rise + check.fall - 1)
-            if row.health >= check.rise:
-                row.health = check.rise + check.fall - 1
-                self._take_up(row)
-        elif row.health > check.rise:
+        if not passed:
+            self._failed(row)
+            return
+        self.ejector.readmitted(row)
+        row.health = min(row.health + 1, check.rise + check.fall - 1)
+        if row.health >= check.rise:
+            row.health = check.rise + check.fall - 1
+            self._take_up(row)
+
+    def _failed(self, row: Row) -> None:
+        """One failed check more."""
+        rise = self.pool.check.rise if self.pool.check is not None else 1
+        if row.health > rise:
             row.health -= 1
         else:
-            row.health = 0
-            self._take_down(row)
+            self._fell(row)
+
+    def _fell(self, row: Row) -> None:
+        row.health = 0
+        self._take_down(row)
+
+    def _hurry(self, row: Row) -> None:
+        """Check it in the fast rhythm from now on until its next result."""
+        check = self.pool.check
+        if check is not None:
+            soon_s = check.interval_s if check.fast_interval_s is None else check.fast_interval_s
+            self._rounds[row.serial] = next(self._agenda.tickets)
+            self._agenda.at(self._agenda.now_s + soon_s, partial(self._probe, row, self._rounds[row.serial]))
 
     def _take_up(self, row: Row) -> None:
         if not row.up:

@@ -16,8 +16,8 @@ from math import inf
 from operator import itemgetter
 from typing import Final
 
-from levelhead.model import Admin, Pool, Server
-from levelhead.simulate.base import Failure, ProxyModel, ServerModel, UserModel
+from levelhead.model import Admin, Failure, Pool, Server
+from levelhead.simulate.base import ProxyModel, ServerModel, UserModel
 from levelhead.simulate.chance import Dice, stream
 from levelhead.simulate.checks import Checks
 from levelhead.simulate.ledger import Ledger
@@ -26,7 +26,7 @@ from levelhead.simulate.servers import GIVEN, Agenda, Host, Row, Waiting
 from levelhead.simulate.users import Crowd
 
 # What the client gets when the last attempt has failed; an error status of the server itself is passed on.
-_GATEWAY_STATUS: Final[dict[Failure, int]] = {"connect": 503, "reset": 502, "timeout": 504}
+_GATEWAY_STATUS: Final[dict[Failure, int]] = {"refused": 503, "reset": 502, "hung": 504}
 _NO_ROW = -1
 _ACCEPT_S = 0.002  # how often those outside are looked after
 _BACKLOG = 4096  # so many wait outside; the oldest has given up when more come
@@ -170,10 +170,10 @@ class PoolProxy:
     def _meet_trouble(self, ticket: int, row: Row, host: Host) -> None:
         soon_s = self.agenda.now_s + _TROUBLE_S
         if host.refusing:
-            self.agenda.at(soon_s, partial(self._fail, ticket, row, "connect"))
+            self.agenda.at(soon_s, partial(self._fail, ticket, row, "refused"))
         elif host.deaf:
             connect_s = self.agenda.now_s + self.pool.timeouts.connect_s
-            self.agenda.at(connect_s, partial(self._fail, ticket, row, "connect"))
+            self.agenda.at(connect_s, partial(self._fail, ticket, row, "refused"))
         elif host.fast_errors and self._dice.roll() < host.error_ratio:
             self.agenda.at(soon_s, partial(self._fail, ticket, row, "status"))
         elif host.reset_ratio and self._dice.roll() < host.reset_ratio:
@@ -188,22 +188,22 @@ class PoolProxy:
             return
         planned_s, user, key, tries, _ = attempt
         again = tries > 0 and self._may_retry(failure)
-        if failure in ("reset", "timeout") or (failure == "status" and again):
+        if failure in ("reset", "hung") or (failure == "status" and again):
             row.response_errors += 1  # it brought no answer that the client saw
         if again:
             self._try_again(row, (planned_s, user, key, tries - 1, self.agenda.now_s), failure)
         else:
-            if failure == "connect":
+            if failure == "refused":
                 row.connect_errors += 1
             elif failure == "status":
                 row.errors_5xx += 1
             self._answer(planned_s, user, _GATEWAY_STATUS.get(failure, row.host.error_status), row.serial)
-        self._checks.blame(row)
+        self._checks.ejector.blame(row, failure)
         if self._queued:
             self._take_next(row)
 
     def _may_retry(self, failure: Failure) -> bool:
-        return failure == "connect" or (failure in self._around.proxy.retry_on and self.crowd.may_repeat())
+        return failure == "refused" or (failure in self.pool.retries.after and self.crowd.may_repeat())
 
     def _try_again(self, row: Row, request: Waiting, failure: Failure) -> None:
         """On another server, at once (`redispatches`), if there is one; on the same after a pause (`retries`).
@@ -211,12 +211,12 @@ class PoolProxy:
         Both count on the server that failed.
         """
         planned_s, user, key, tries, _ = request
-        other = self._picker.pick(key, row)
+        other = self._picker.pick(key, row) if self.pool.retries.elsewhere else row
         if other is row:
             row.retries += 1
             ticket = next(self.agenda.tickets)
             self._paused[ticket] = request
-            pause_s = min(_RETRY_PAUSE_S, self.pool.timeouts.connect_s) if failure == "connect" else 0.0
+            pause_s = min(_RETRY_PAUSE_S, self.pool.timeouts.connect_s) if failure == "refused" else 0.0
             self.agenda.at(self.agenda.now_s + pause_s, partial(self._wake, ticket, row))
             return
         row.redispatches += 1
@@ -260,7 +260,7 @@ class PoolProxy:
                 break
             overdue.append(ticket)
         for ticket in overdue:
-            self._fail(ticket, row, "timeout")
+            self._fail(ticket, row, "hung")
         self._watch(row)
 
     def crash(self, host: Host) -> None:
@@ -362,7 +362,7 @@ class PoolProxy:
             row.requests += 1
             row.response_errors += 1
             row.redispatches += row is not victims[-1]
-            self._checks.blame(row)
+            self._checks.ejector.blame(row, "reset")
         self._answer(self.agenda.now_s, 0, 502 if victims else 503, victims[-1].serial if victims else _NO_ROW)
 
     # --- affinity ---
@@ -514,6 +514,11 @@ class PoolProxy:
     def _refit(self) -> None:
         """Choose among those that are usable now, and let who waits have the places that are free."""
         usable = [row for row in self.rows if row.usable]
+        wanted = [row for row in self.rows if row.server.admin is Admin.READY and row.server.weight > 0]
+        reserves = self.pool.reserves
+        if len(usable) < reserves.panic * len(wanted):
+            # Envoy's panic: where too few are well, all get their part, or none does.
+            usable = [] if reserves.panic_fails else wanted
         self._picker = picker(self.pool, usable, self._around.proxy, self._dice, self._picker)
         for row in self.rows:
             if row.queue and not row.reachable:

@@ -183,8 +183,8 @@ class Row:
     """What the proxy knows of a server: settings, health, counters, and the attempts that have no answer yet."""
 
     __slots__ = (
-        "checked", "connect_errors", "connections", "connects", "errors_5xx", "failures", "health", "host", "limit",
-        "outstanding", "queue",
+        "blamed_s", "checked", "connect_errors", "connections", "connects", "ejected", "ejections", "errors_5xx",
+        "failures", "health", "host", "limit", "outstanding", "queue",
         "ramp", "ramp_since_s", "redispatches", "requests", "response_errors", "retries", "serial", "server", "turn",
         "up", "watch_s",
     )  # fmt: skip
@@ -198,7 +198,10 @@ class Row:
         self.queue: deque[Waiting] = deque()
         self.watch_s = 0.0  # when a timer looks after the oldest attempt, 0 if none does
         self.turn = 0
-        self.failures = 0  # in a row, for passive ejection
+        self.failures = 0  # in a row or within a time, for passive ejection
+        self.blamed_s = -inf  # since when they are counted, where it is within a time
+        self.ejected = False  # taken out beside its active check
+        self.ejections = 0
         self.up = True
         self.checked = False  # whether a check has said so
         self.health = 0  # as HAProxy counts it: 0 to rise + fall - 1, up from `rise` on
@@ -211,12 +214,12 @@ class Row:
     @property
     def usable(self) -> bool:
         """Whether the policy may choose it for a new user."""
-        return self.up and self.server.admin is Admin.READY and self.server.weight > 0
+        return self.up and not self.ejected and self.server.admin is Admin.READY and self.server.weight > 0
 
     @property
     def reachable(self) -> bool:
         """Whether it may serve those who belong to it, as a draining server does."""
-        return self.up and self.server.admin is not Admin.MAINT
+        return self.up and not self.ejected and self.server.admin is not Admin.MAINT
 
     @property
     def weight(self) -> float:

@@ -200,6 +200,8 @@ def _connections(fleet: Fleet, pool: str) -> float:
 def _health(pool: PoolProxy, row: Row) -> Health:
     if row.server.admin is Admin.MAINT:
         return Health.UNKNOWN
+    if row.ejected:
+        return Health.FAILING
     if pool.pool.check is None:
         return Health.UNCHECKED
     if not row.checked and row.up:
