@@ -1,14 +1,16 @@
 """Random scenarios through the whole loop, in the simulator: what it names, what it does, and how users fare.
 
-    .venv/bin/python bench/loop.py [--variants 10] [--kind NAME ...] [--all] [--write FOLDER]
+    .venv/bin/python bench/loop.py [--variants 10] [--kind NAME ...] [--all] [--live] [--write FOLDER]
 
 Each kind of trouble is drawn as scenario files (2 to 12 servers, any policy that admits it, seeded), and each is played
 twice: in mode act, and with nobody. `--all` prints every variant, `--write` keeps the files for `levelhead drill run`.
+`--live` plays one of each kind, of no more than 250 requests/s, on a real HAProxy, beside the same in the simulator.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
 import os
 import statistics
@@ -24,9 +26,10 @@ import yaml
 from levelhead.drills.rehearse import rehearse
 from levelhead.drills.score import DrillRecord
 from levelhead.drills.text import parse_scenario
-from levelhead.stage import read_raw
+from levelhead.stage import Stage, read_raw
 
 AT_S = 20
+MOST_LIVE_RPS, MOST_LIVE_SERVERS = 250.0, 8
 PLAIN = ("round-robin", "least-request", "random")
 EVEN = (*PLAIN, "hash")
 BY_LOAD = ("least-request", "random")
@@ -341,6 +344,25 @@ def played(job: tuple[int, int]) -> Played:
     )  # fmt: skip
 
 
+def live(kind: Kind) -> None:
+    """One variant that this machine can bear, on a real HAProxy and in the simulator, in one line."""
+    for seed in range(1, 50):
+        scenario = parse_scenario(text_of(kind, seed), kind.name)
+        if scenario.users.rps <= MOST_LIVE_RPS and len(scenario.pool.servers) <= MOST_LIVE_SERVERS:
+            break
+    else:
+        return
+    told = asyncio.run(Stage(scenario, mode="act").perform()).record
+    sim = rehearse(scenario, mode="act", read=read_raw).record
+    cells = []
+    for record in (told, sim):
+        named = record.stories[0].cause if record.stories else "nothing"
+        done = ", ".join(f"{a.plan or 'people'}{' (undone)' if a.undone else ''}" for a in record.actions) or "nothing"
+        cells.append(f"{named}; {done}; {record.harm.requests_harmed} of {record.harm.requests_total} harmed")
+    print(f"{kind.name}, seed {seed}, {scenario.users.rps:.0f}/s\n    HAProxy    {cells[0]}\n    simulated  {cells[1]}",
+          flush=True)  # fmt: skip
+
+
 def _harmed(record: DrillRecord) -> float:
     return record.harm.requests_harmed / max(record.harm.requests_total, 1)
 
@@ -369,10 +391,15 @@ def main() -> None:
     options.add_argument("--variants", type=int, default=10)
     options.add_argument("--kind", action="append", help="only kinds whose name has this in it")
     options.add_argument("--all", action="store_true", help="print every variant, not only those named otherwise")
+    options.add_argument("--live", action="store_true", help="one of each kind on a real HAProxy, and in the simulator")
     options.add_argument("--write", type=Path, help="write the scenario files into this folder, and play nothing")
     chosen = options.parse_args()
     wanted = [i for i, k in enumerate(KINDS) if not chosen.kind or any(part in k.name for part in chosen.kind)]
     jobs = [(i, seed) for i in wanted for seed in range(1, chosen.variants + 1)]
+    if chosen.live:
+        for i in wanted:
+            live(KINDS[i])
+        return
     if chosen.write is not None:
         chosen.write.mkdir(parents=True, exist_ok=True)
         for i, seed in jobs:
