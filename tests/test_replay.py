@@ -168,3 +168,14 @@ def test_a_damaged_file_is_said_or_read_up_to_the_damage(
     assert "bug" not in capsys.readouterr().err
     assert main(["replay", str(tmp_path)]) == 2
     assert main(["drill", "run", "march-10", "--engine", "sim", "--record", str(tmp_path / "no" / "x")]) == 2
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_recording_without_a_tick_is_no_success(
+    kept: int, recorded: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ticks"
+    path.write_text("".join(recorded[:kept]))
+
+    assert main(["replay", str(path)]) == 2
+    assert "there is no tick in it" in capsys.readouterr().err

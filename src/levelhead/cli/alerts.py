@@ -12,7 +12,7 @@ from levelhead.cli import instances, screen
 from levelhead.cli.base import Call
 from levelhead.cli.client import Client
 from levelhead.detect import shares
-from levelhead.detect.base import TESTS, TICKS_PER_MONTH, thresholds
+from levelhead.detect.base import HOLD, TESTS, TICKS_PER_MONTH, thresholds
 from levelhead.detect.meanings import MEANINGS
 from levelhead.errors import UnreachableError
 from levelhead.plane.status import Status
@@ -35,7 +35,8 @@ def explained(call: Call) -> None:
     click.echo(
         f"ln(servers x {TESTS} tests x {TICKS_PER_MONTH:,} ticks a month / false alarms). So many requests to the"
     )
-    click.echo("pool are then needed at least to see that a server gets so many times its share:\n")
+    click.echo("pool are then needed at least to see that a server gets so many times its share. What has passed")
+    click.echo(f"stands until it is refuted at odds of e^{HOLD:g}:\n")
     table = screen.table(
         "servers",
         "nats",

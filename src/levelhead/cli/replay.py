@@ -12,6 +12,7 @@ import click
 from levelhead.cli import screen
 from levelhead.cli.base import Call, options, safe
 from levelhead.control.recording import Replayed, replay
+from levelhead.errors import ConfigError
 from levelhead.plane.recorder import lines
 
 DIFFERENT: Final = 1
@@ -39,6 +40,9 @@ def command(ctx: click.Context, file: Path, everything: bool, most: int) -> None
             said = _shown(played, first, said)
         if not played.same:
             differing.append(played)
+    if not ticks:
+        raise ConfigError("there is no tick in it: it is empty, or was cut off before the first one", file=str(file),
+                          next_step="make one: levelhead drill run march-10 --engine sim --record FILE")  # fmt: skip
     if call.json:
         shown = [_json(d, first) for d in differing[:most]]
         answer: dict[str, object] = {"schema": "levelhead/replay/1", "file": str(file), "ticks": ticks}
