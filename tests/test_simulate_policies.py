@@ -290,5 +290,33 @@ def test_a_second_attempt_avoids_the_server_that_failed() -> None:
         assert alone.pick(7, servers[1]) is servers[1]
 
 
+def test_envoy_may_draw_a_busy_server_twice() -> None:
+    """Of two servers the busier one still gets a quarter: both draws may hit it (Envoy issues 11004 and 14859)."""
+    servers = rows([100, 100])
+    servers[0].outstanding = {i: (0.0, 0, 0, 0, 0.0) for i in range(10)}
+    dice = Dice(stream(1, "test"))
+    drawn = taken(picker(pool([100] * 2, LeastRequest(draws=2)), servers, ProxyModel(), dice, None), 20_000)
+    all_seen = taken(picker(pool([100] * 2, LeastRequest()), servers, ProxyModel(), dice, None), 100)
+
+    assert Counter(drawn)["s0"] / 20_000 == pytest.approx(0.25, abs=0.01)
+    assert set(all_seen) == {"s1"}
+
+
+def test_envoys_random_knows_no_weights() -> None:
+    servers = rows([300, 100])
+    by = picker(pool([300, 100], RandomPick(1, by_weight=False)), servers, ProxyModel(), Dice(stream(1, "test")), None)
+
+    assert Counter(taken(by, 20_000))["s0"] / 20_000 == pytest.approx(0.5, abs=0.01)
+
+
+def test_workers_that_share_nothing_take_turns_of_their_own() -> None:
+    """nginx without a zone: as many round robins as the pool says."""
+    alone, apart = (pool([100] * 10, workers=n) for n in (1, 4))
+    one, four = (requests(world(p, UserModel(rps=300)), 10) for p in (alone, apart))
+
+    assert one.max() - one.min() <= 1
+    assert four.max() - four.min() > 1
+
+
 def test_without_a_usable_server_nobody_is_picked() -> None:
     assert picker(pool([100]), [], ProxyModel(), Dice(stream(1, "test")), None).pick(1, None) is None

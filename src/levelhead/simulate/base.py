@@ -154,7 +154,7 @@ class UserModel:
 class ProxyModel:
     """Habits of the proxy that the fleet does not state.
 
-    `workers` that share no state each keep a round robin of their own.
+    `workers` that share no state each keep a round robin of their own: so many, or as many as the pool says.
     """
 
     workers: int = 1

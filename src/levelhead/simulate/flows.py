@@ -1,7 +1,7 @@
 """Many copies of one pool side by side, request by request, each step done for all copies at once with numpy.
 
 The same model as `World`, for what admits it: open-loop users, first come first served lines before a number of
-workers (the Kiefer and Wolfowitz recursion), every policy of ours but bounded load, cookies, drains with slow start,
+workers (the Kiefer and Wolfowitz recursion), every policy of HAProxy's but bounded load, cookies, drains with slow start,
 and the faults that leave servers answering: slow, errors, stalls, traffic. Whatever needs retries, timeouts, queues
 of the proxy or checks that fail is for `World`.
 
@@ -350,10 +350,12 @@ def _require_playable(pool: Pool, users: UserModel, models: list[ServerModel]) -
     hashes_users = not isinstance(policy, Hash) or (
         policy.consistent and policy.bounded_load is None and policy.on in ("source", "header", "cookie")
     )
-    known = isinstance(policy, RoundRobin | LeastRequest | RandomPick | Hash)
+    known = isinstance(policy, RoundRobin | LeastRequest | RandomPick | Hash) and pool.workers == 1
+    known &= not (isinstance(policy, LeastRequest) and policy.draws is not None)
+    known &= not (isinstance(policy, RandomPick) and not policy.by_weight)
     simple = users.session in ("none", "cookie") and users.session_requests is None and users.rps > 0
     if not (known and hashes_users and simple and all(m.service == models[0].service for m in models)):
         raise UsageError(
-            f"flows cannot play {pool.name}: bounded load, hashes of paths, sessions that end, and services of "
-            "different shape need a World", next_step="play it in a World",
+            f"flows cannot play {pool.name}: bounded load, hashes of paths, Envoy's draws, workers that share nothing, "
+            "sessions that end, and services of different shape need a World", next_step="play it in a World",
         )  # fmt: skip

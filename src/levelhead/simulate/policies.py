@@ -169,6 +169,27 @@ class RandomPicker:
         return row
 
 
+class DrawnPicker:
+    """Envoy's draws: each server is as likely as any other, whatever its weight, and may be drawn twice; of those drawn
+    the one with the fewest requests in flight. One draw is its RANDOM."""
+
+    def __init__(self, rows: Sequence[Row], draws: int, dice: Dice) -> None:
+        self._rows, self._draws, self._dice = rows, max(1, draws), dice
+
+    def pick(self, key: int, avoid: Row | None) -> Row | None:
+        rows = [row for row in self._rows if row is not avoid] if avoid is not None else self._rows
+        if not rows:
+            return avoid
+        best = rows[int(self._dice.roll() * len(rows))]
+        for _ in range(self._draws - 1):
+            row = rows[int(self._dice.roll() * len(rows))]
+            if len(row.outstanding) < len(best.outstanding):
+                best = row
+        if len(best.outstanding) < best.limit:
+            return best
+        return next((row for row in rows if len(row.outstanding) < row.limit), None)
+
+
 class Ring:
     """Points of all servers on a circle; a key belongs to the first point at or after its hash."""
 
@@ -268,9 +289,14 @@ def picker(pool: Pool, rows: Sequence[Row], proxy: ProxyModel, dice: Dice, befor
     policy = pool.policy
     match policy:
         case RoundRobin():
-            return _round_robin(rows, proxy, dice, before)
+            return _round_robin(rows, max(proxy.workers, pool.workers or 1), dice, before)
+        case LeastRequest(draws=int(draws)) if len({row.weight for row in rows}) == 1:
+            return DrawnPicker(rows, draws, dice)
         case LeastRequest():
+            # Where weights differ Envoy takes turns by weight over requests in flight, which comes to much the same.
             return LeastRequestPicker(rows)
+        case RandomPick(draws=draws, by_weight=False):
+            return DrawnPicker(rows, draws, dice)
         case RandomPick(draws=draws):
             return RandomPicker(rows, draws, dice)
         case Hash(consistent=True, bounded_load=bounded_load):
@@ -286,12 +312,12 @@ def picker(pool: Pool, rows: Sequence[Row], proxy: ProxyModel, dice: Dice, befor
             assert_never(policy)
 
 
-def _round_robin(rows: Sequence[Row], proxy: ProxyModel, dice: Dice, before: Picker | None) -> Picker:
-    if proxy.workers <= 1:
+def _round_robin(rows: Sequence[Row], workers: int, dice: Dice, before: Picker | None) -> Picker:
+    if workers <= 1:
         return RoundRobinPicker(rows, before if isinstance(before, RoundRobinPicker) else None)
     old = before.pickers if isinstance(before, PerWorkerPicker) else ()
     return PerWorkerPicker(
-        [RoundRobinPicker(rows, old[i] if i < len(old) else None) for i in range(proxy.workers)], dice
+        [RoundRobinPicker(rows, old[i] if i < len(old) else None) for i in range(workers)], dice
     )
 
 
