@@ -17,8 +17,8 @@ from levelhead.telemetry import Flags, Floats, Ints, Tick, known_or, reindexed
 # Openings are counted over about a minute.
 OPENED_S = 45.0
 # A server is new from a moment after it came (before, everything is older) and for so long; it is passed over if it
-# gets less than this part of its due, of so many requests.
-SETTLED_S, NEW_S, PASSED_OVER, FEWEST = 2.0, 600.0, 0.35, 20.0
+# gets less than this part of its due, where that is so many requests.
+SETTLED_S, NEW_S, PASSED_OVER, FEWEST = 2.0, 600.0, 0.35, 5.0
 # Connections are old that live at least so many times as long as the new server has been there.
 OLDER = 3.0
 
@@ -63,5 +63,5 @@ def passed_over(tick: Tick, recent: Recent, due: Floats, since: Floats) -> Flags
     """Servers that are new, should serve, and hardly get any requests."""
     total = tick.layout.per_row(tick.layout.per_pool(recent.requests))
     there_s = tick.at_s - since
-    found: Flags = (there_s >= SETTLED_S) & (there_s < NEW_S) & (total >= FEWEST)
+    found: Flags = (there_s >= SETTLED_S) & (there_s < NEW_S) & (due * total >= FEWEST)
     return found & (recent.requests < PASSED_OVER * due * total)

@@ -1,9 +1,9 @@
 """Many copies of one pool side by side, request by request, each step done for all copies at once with numpy.
 
 The same model as `World`, for what admits it: open-loop users, first come first served lines before a number of
-workers (the Kiefer and Wolfowitz recursion), every policy of HAProxy's but bounded load, cookies, drains with slow start,
-and the faults that leave servers answering: slow, errors, stalls, traffic. Whatever needs retries, timeouts, queues
-of the proxy or checks that fail is for `World`.
+workers (the Kiefer and Wolfowitz recursion), every policy of HAProxy's but bounded load, cookies, drains with slow
+start, and the faults that leave servers answering: slow, errors, stalls, traffic. Whatever needs retries, timeouts,
+queues of the proxy or checks that fail is for `World`.
 
 Flows(pool, 1000, users, seed=7), then advance(until_s), sample(), records(), apply(pool), inject(fault).
 """
