@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from levelhead import control
+from levelhead.control import MOST_TURNS
 from levelhead.control.base import (
     Acknowledge,
     Alter,
@@ -18,6 +19,7 @@ from levelhead.control.base import (
     Resolve,
     Revise,
     RollBack,
+    Tell,
     View,
     Wish,
 )
@@ -27,7 +29,8 @@ from levelhead.drills.rehearse import BEGAN, Rehearsing
 from levelhead.drills.text import parse_scenario
 from levelhead.incident import TRANSITIONS, Incident, Phase, moved
 from levelhead.lab.library import scenarios
-from levelhead.model import Admin, SetAdmin, SetWeight
+from levelhead.model import Admin, Pool, Revision, Server, SetAdmin, SetWeight
+from levelhead.simulate import Errors, Flows, ServerModel, UserModel
 from levelhead.telemetry import Missing
 
 MARCH = parse_scenario(scenarios()["march-10"], "march-10")
@@ -252,3 +255,27 @@ def test_only_one_change_of_the_fleet_is_on_its_way() -> None:
 
     assert not any(isinstance(e, Put) for e in waiting.effects)
     assert [p.why.split(":")[0] for p in day.puts if p.author == "levelhead"] == ["roll-back"]
+
+
+def test_a_failure_of_very_many_pools_does_not_stop_the_clock() -> None:
+    """Each gets its turn, a hundred in a tick; nobody is passed over, and none is called calm."""
+    flows = Flows(Pool("web", tuple(Server(f"s{i}", f"10.0.0.{i}", 80) for i in range(3))), 250, UserModel(rps=40.0),
+                  seed=5, otherwise=ServerModel(4))  # fmt: skip
+    state, revisions = control.begin((), (), 1), (Revision(1, flows.fleet, "ann", BEGAN, "first"),)
+    opened: list[int] = []
+    for i in range(1, 90):
+        if i == 40:
+            flows.inject(Errors(0.8))
+        flows.advance(i * 0.25)
+        sample = replace(flows.sample(), at_s=BEGAN + i * 0.25)
+        outcome = control.step(state, View(sample.at_s, sample, revisions, flows.records()))
+        state = outcome.state
+        opened.append(sum(isinstance(e, Tell) and e.kind == "opened" for e in outcome.effects))
+        open_now = sum(p.incident is not None for _, p in state.pools)
+        if open_now < 250 and i > 44:
+            assert "250 pools: nothing amiss" not in outcome.because
+
+    assert max(opened) == MOST_TURNS
+    assert sum(opened) == 250
+    turned = [p.turned_at for _, p in state.pools]
+    assert max(turned) - min(turned) <= 1.5

@@ -56,6 +56,9 @@ KEEP_LEARNED_S = 300.0
 # So few pools are told of one by one even when nothing is wrong.
 FEW = 3
 
+# So many pools get a turn in one tick; a failure of all of them at once must not stop the clock.
+MOST_TURNS = 100
+
 # Trouble this old, with the same signals as before and nothing under way, is looked at once in so long.
 SETTLED_S, TURN_S = 10.0, 1.0
 
@@ -168,7 +171,7 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
         desk.keep(pool.name, turn)
     answered = {e.order for e in effects if isinstance(e, (Put, Reply))}
     effects += [Reply(o.id, False, _nowhere(o), (_nowhere(o),)) for o in view.orders if o.id not in answered]
-    sentences = _asleep(awake, desk, view, scene)
+    sentences = _asleep(awake, _troubled(desk, of_pools), view, scene)
     for pool, case, fresh in cases:
         if not fresh:
             continue
@@ -187,14 +190,22 @@ def _people_and_pools(scene: _Scene, view: View) -> tuple[State, list[Effect], l
 
 
 def _awake(desk: _Desk, of_pools: dict[str, tuple[Signal, ...]], view: View) -> tuple[Pool, ...]:
-    """The pools that need a turn: all while people or the proxy want something, else those that are in trouble."""
+    """The pools that get a turn: all while people or the proxy want something, else those that are in trouble; where
+    these are too many, those whose last turn is longest ago."""
     pools = view.fleet.pools
     if view.orders or view.events or len(pools) <= FEW:
         return pools
-    named = {name for name, signals in of_pools.items() if any(s.kind not in HARMLESS for s in signals)}
-    named |= {name for name, remembered in desk.pools.items() if remembered.incident is not None}
+    named = _troubled(desk, of_pools)
     named -= {name for name in named if _waits(desk.pool(name), of_pools.get(name, ()), view.at)}
+    if len(named) > MOST_TURNS:
+        named = set(sorted(named, key=lambda name: (desk.pool(name).turned_at, name))[:MOST_TURNS])
     return tuple(pool for pool in pools if pool.name in named)
+
+
+def _troubled(desk: _Desk, of_pools: dict[str, tuple[Signal, ...]]) -> set[str]:
+    """Pools with a signal that matters, or with an open incident."""
+    named = {name for name, signals in of_pools.items() if any(s.kind not in HARMLESS for s in signals)}
+    return named | {name for name, remembered in desk.pools.items() if remembered.incident is not None}
 
 
 def _waits(state: PoolState, signals: tuple[Signal, ...], at: float) -> bool:
@@ -205,14 +216,14 @@ def _waits(state: PoolState, signals: tuple[Signal, ...], at: float) -> bool:
     return at - incident.clocks.detected >= SETTLED_S and state.explained_by == standing_now(signals)
 
 
-def _asleep(awake: tuple[Pool, ...], desk: _Desk, view: View, scene: _Scene) -> list[str]:
+def _asleep(awake: tuple[Pool, ...], troubled: set[str], view: View, scene: _Scene) -> list[str]:
     """What there is to say of all the others together."""
     named = {pool.name for pool in awake}
-    waiting = sum(s.incident is not None and name not in named for name, s in desk.pools.items())
+    waiting = sum(pool.name in troubled and pool.name not in named for pool in view.fleet.pools)
     calm = len(view.fleet.pools) - len(awake) - waiting
     if scene.tick is None:
         return []
-    told = [f"{waiting} pools: in trouble as a moment ago"] if waiting else []
+    told = [f"{waiting} pools: in trouble, and their turn comes"] if waiting else []
     if calm:
         rate = float(np.nansum(scene.tick.pool.arrived)) / scene.tick.seconds
         others = "other " if awake or waiting else ""
