@@ -316,6 +316,7 @@ class Played:
     kind: str
     seed: int
     told: str
+    probability: float
     named_s: float
     acted_s: float
     harmed: float
@@ -338,6 +339,7 @@ def played(job: tuple[int, int]) -> Played:
     clocks = helped.clocks_s
     return Played(
         kind.name, seed, helped.stories[0].cause if helped.stories else "nothing",
+        helped.stories[0].probability if helped.stories else math.nan,
         math.nan if clocks.diagnosed is None else clocks.diagnosed - AT_S,
         math.nan if clocks.acted is None else clocks.acted - AT_S, _harmed(helped), _harmed(alone),
         ", ".join(f"{a.plan or 'people'}{' (undone)' if a.undone else ''}" for a in helped.actions),
@@ -386,6 +388,16 @@ def report(kind: Kind, found: list[Played], every: bool) -> tuple[int, int]:
     return right, worse
 
 
+def calibration_error(stories: list[tuple[float, bool]]) -> float:
+    """Mean distance, over ten bins of the probability said, between what was said and how often it was right."""
+    total = 0.0
+    for i in range(10):
+        mine = [(said, right) for said, right in stories if min(int(said * 10), 9) == i]
+        if mine:
+            total += abs(sum(said for said, _ in mine) - sum(right for _, right in mine))
+    return total / max(len(stories), 1)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--variants", type=int, default=10)
@@ -410,13 +422,17 @@ def main() -> None:
     print(f"{'medians in seconds; harmed: means':<38}{'named':>7}{'after':>9}{'acted':>7}{'in':>5}"
           f"{'nobody':>9}{'act':>9}{'worse':>7}")  # fmt: skip
     right = worse = 0
+    stories: list[tuple[float, bool]] = []
     with ProcessPoolExecutor(os.cpu_count()) as workers:
         results = workers.map(played, jobs)
         for i in wanted:
-            a, b = report(KINDS[i], [next(results) for _ in range(chosen.variants)], chosen.all)
+            found = [next(results) for _ in range(chosen.variants)]
+            a, b = report(KINDS[i], found, chosen.all)
             right, worse = right + a, worse + b
+            stories += [(p.probability, p.told in KINDS[i].told) for p in found if not math.isnan(p.probability)]
     print(f"named rightly: {right} of {len(jobs)} ({right / len(jobs):.1%}); more users harmed than with nobody "
-          f"(by a fiftieth and half a point): {worse}; {time.monotonic() - began:.0f} s")  # fmt: skip
+          f"(by a fiftieth and half a point): {worse}; calibration error of the stories told "
+          f"{calibration_error(stories):.3f}; {time.monotonic() - began:.0f} s")  # fmt: skip
 
 
 if __name__ == "__main__":
