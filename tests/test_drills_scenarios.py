@@ -237,6 +237,23 @@ def test_a_raw_text_changes_what_it_says_and_keeps_the_rest() -> None:
     assert (pool.timeouts.server_s, pool.timeouts.client_s) == (7.0, model.Timeouts().client_s)
 
 
+def test_a_raw_text_may_name_servers_by_their_hosts() -> None:
+    s = trial()
+    text = read_raw(Raw(nginx="upstream web { least_conn; server server-1:80 weight=5; server server-2:80; }"))
+    pool = rewritten(s, pool_of(s, addresses(s)), text, addresses(s))
+
+    assert [(x.name, x.port) for x in pool.servers] == [("server-1", 9001), ("server-2", 9002)]
+    assert pool.servers[0].weight == 5 * pool.servers[1].weight
+    assert pool.policy == model.LeastRequest()
+
+
+def test_a_raw_text_that_no_balancer_would_load_is_refused_with_its_line() -> None:
+    with pytest.raises(ConfigError, match="raw haproxy:2:"):
+        read_raw(Raw(haproxy="backend web\n  servr a x:1\n"))
+    with pytest.raises(ConfigError, match="raw nginx"):
+        read_raw(Raw(nginx="upstream web { server"))
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [("backend other\n", "has no pool web"), ("backend web\n  server z x:1\n", "z, which the pool does not have")],

@@ -24,6 +24,8 @@ from levelhead.drills.score import Clocks, DrillRecord, Facts, Glance, Harm
 from levelhead.drills.timeline import Moment, fault_s
 from levelhead.engines.base import Engine
 from levelhead.engines.haproxy.driver import HAProxyEngine
+from levelhead.engines.haproxy.picture import Reading
+from levelhead.errors import ConfigError
 from levelhead.incident import Incident
 from levelhead.lab.world import World
 from levelhead.model import Fleet, Mode, Revision
@@ -308,8 +310,13 @@ def read_raw(raw: drills.Raw) -> Fleet:
         case _:
             language = "envoy"
     name = f"raw {language}"
-    read = config_of({name: getattr(raw, language)}, name, language)
-    return read.fleet
+    config = config_of({name: getattr(raw, language)}, name, language)
+    if isinstance(config.reading, Reading) and config.reading.errors:
+        # A balancer would not load it.
+        wrong = config.reading.errors[0]
+        raise ConfigError(wrong.sentence, file=name, line=wrong.origin.line, column=wrong.origin.column,
+                          next_step="mend the raw text of the scenario; lines count from its first")  # fmt: skip
+    return config.fleet
 
 
 def _free_port() -> int:

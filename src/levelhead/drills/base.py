@@ -512,15 +512,17 @@ def rewritten(
     if found is None or not found.servers:
         raise UsageError(f"{scenario.name}: the raw text has no pool {POOL} with servers", next_step="add it there")
     spec, here = scenario.pool.servers, {s.name: s for s in pool.servers}
+    members = []
     for server in found.servers:
-        if server.name not in spec:
+        # nginx and Envoy have no names for servers: there it is the host.
+        name = server.name if server.name in spec else server.host
+        if name not in spec:
             raise UsageError(f"{scenario.name}: the raw text names {server.name}, which the pool does not have",
                              next_step=f"its servers are {', '.join(spec)}")  # fmt: skip
-    members = (
-        replace(here.get(s.name) or _server(s.name, spec[s.name], addresses[s.name]), weight=s.weight, admin=s.admin,
-                in_flight_limit=s.in_flight_limit)
-        for s in found.servers
-    )  # fmt: skip
+        member = here.get(name) or _server(name, spec[name], addresses[name])
+        members.append(
+            replace(member, weight=server.weight, admin=server.admin, in_flight_limit=server.in_flight_limit)
+        )
     times = {f.name: getattr(found.timeouts, f.name) for f in fields(model.Timeouts)}
     return replace(
         pool, servers=tuple(members), policy=found.policy, check=found.check, ejection=found.ejection,
