@@ -285,3 +285,15 @@ def test_a_check_that_has_to_pass_again_is_given_the_time_it_takes() -> None:
     actions = rehearse(path.model_copy(update={"duration_s": 60.0}), mode="act").record.actions
 
     assert [(a.plan, a.undone) for a in actions] == [("roll-back", False)]
+
+
+def test_an_incident_is_open_while_a_server_that_was_taken_out_holds_requests() -> None:
+    """They time out one by one, long after the drain: that is the same trouble, and no reason to do anything else."""
+    hung = trouble("  - {at_s: 15, server: {name: server-3, hang: true}}\n", more="  timeouts_s: {server: 12}\n")
+    told = rehearse(hung, mode="act")
+
+    (incident,) = told.incidents
+    assert [(a.plan, a.what) for a in told.record.actions] == [("drain", "drain server-3")]
+    assert incident.phase is Phase.RESOLVED
+    assert incident.clocks.resolved is not None
+    assert incident.clocks.resolved - incident.clocks.detected > 11.0

@@ -423,7 +423,14 @@ def _calmed(turn: Turn, trouble: tuple[Signal, ...]) -> Turn:
         turn = turn.remembering(replace(turn.state, proposal=None))
         turn = turn.writing("phase", f"calm since {turn.at - since:.0f} s: {standing(turn.case)}").moving("calmed")
     quiet = turn.incident.phase is Phase.MONITORING and turn.at - since >= QUIET_S and not turn.state.watching
+    quiet = quiet and not _left_behind(turn.case)
     return resolved(turn, _resolution(turn.incident), LEVELHEAD) if quiet else turn
+
+
+def _left_behind(case: Case) -> bool:
+    """Whether a server that Levelhead took out still holds requests: their users are still to be harmed by it."""
+    held = sum(float(case.in_flight[case.index(s)]) for s in case.drained)
+    return held >= 1.0  # unknown is not
 
 
 def resolved(turn: Turn, text: str, who: str) -> Turn:

@@ -35,7 +35,8 @@ def before(case: Case, m: Measured) -> Answer:
     past = case.past
     if past is None:
         return UNKNOWN
-    fell = [i for i, s in enumerate(case.servers) if case.at - past.fell_at[i] <= RECENT_S]
+    # Who was taken out since is out for another reason.
+    fell = [i for i, s in enumerate(case.servers) if case.at - past.fell_at[i] <= RECENT_S and s not in case.away]
     if not fell:
         return UNKNOWN
     counts = dict.fromkeys(("refused", "failing", "slow", "well"), 0)

@@ -345,7 +345,9 @@ def _pace(case: Case) -> Answer:
     past = case.past
     if past is None or past.requests.sum() < 5 or np.isnan(past.pace_s).all():
         return UNKNOWN
-    known = ~np.isnan(past.pace_s)
+    known = ~np.isnan(past.pace_s) & np.asarray([s not in case.away for s in case.servers])
+    if not known.any():
+        return UNKNOWN
     got = past.requests[known]
     now, usual = float((past.pace_now_s[known] * got).sum()), float((past.pace_s[known] * got).sum())
     ratio = (now + 0.002 * got.sum()) / max(usual + 0.002 * got.sum(), 1e-9)
