@@ -236,6 +236,9 @@ def test_one_slow_server_is_no_surge_while_the_others_bear_it() -> None:
         c for s in diagnose(SLOW_ONE) if s.cause == "traffic-surge" for c in s.contra
     }
     assert diagnose(strained)[0].cause == "traffic-surge"
+    # Behind limits the others are as fast as ever, and the surge waits in the proxy.
+    limited = replace(SLOW_ONE, signals=(*SLOW_ONE.signals, signal(Kind.HARM), signal(Kind.QUEUE)), queued=200.0)
+    assert signs(limited).rest.word == "unknown"
 
 
 @pytest.mark.parametrize(("ended_s", "cause"), [(4.0, "traffic-surge"), (90.0, "dependency-failure")])

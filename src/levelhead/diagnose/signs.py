@@ -327,6 +327,8 @@ def _rest(case: Case, m: Measured) -> Answer:
     others = m.serving - m.troubled
     if not others or not (m.troubled | m.failing):
         return UNKNOWN
+    if case.queued > len(others) or _refused(case).word in ("some", "all"):
+        return UNKNOWN  # limits keep servers as fast as usual, while requests wait in the proxy
     index = [case.index(s) for s in sorted(others)]
     known = m.slowness[index]
     if case.past is not None:
