@@ -11,18 +11,25 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.laws import Toll, run
+from tests.laws import Broken, Toll, run
 
 RUN_H = 0.25
 
 
 def played(job: tuple[int, int, float, float]) -> tuple[int, Toll]:
-    return job[0], run(*job)
+    """The seed and its toll; a run that ends in an exception breaks a law too, and names its seed."""
+    try:
+        return job[0], run(*job)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        crashed = Broken(0.0, "the loop does not crash", f"{error!r} in {Path(where.filename).name}:{where.lineno}")
+        return job[0], Toll(broken=[crashed])
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from levelhead.control import MOST_TURNS
 from levelhead.control.base import (
     Acknowledge,
     Alter,
+    Approve,
     EngineEvent,
     Note,
     Order,
@@ -19,6 +20,7 @@ from levelhead.control.base import (
     Resolve,
     Revise,
     RollBack,
+    State,
     Tell,
     View,
     Wish,
@@ -193,6 +195,28 @@ def test_without_telemetry_a_new_configuration_and_a_roll_back_still_go_through(
     effects = blind(day, (revise, back)).effects
 
     assert [e.order for e in effects if isinstance(e, Put)] == ["a", "b"]
+
+
+AGAIN: tuple[Wish, ...] = (Resolve("INC-1", "well"), Acknowledge("INC-1"), Note("INC-1", "?"), Approve("INC-1"))
+
+
+@pytest.mark.parametrize("again", AGAIN)
+def test_an_incident_that_was_resolved_while_nobody_could_see_stays_so(again: Wish) -> None:
+    day = Day(mode="shadow")
+    day.until(17.0)
+    blind = Missing(BEGAN + day.at + 0.25, "it was lost")
+
+    def told(state: State, wish: Wish) -> Outcome:
+        order = Order("o", blind.at_s, "ann", "", wish)
+        return control.step(state, View(blind.at_s, blind, day.revisions, orders=(order,)))
+
+    first = told(day.state, Resolve("INC-1", "it is well"))
+    second = told(first.state, again)
+
+    assert [e.accepted for e in first.effects if isinstance(e, Reply)] == [True]
+    assert [(e.accepted, e.text) for e in second.effects if isinstance(e, Reply)] == [
+        (False, "INC-1 is resolved already")
+    ]
 
 
 def test_a_change_that_the_engine_refuses_is_no_action_taken() -> None:

@@ -36,6 +36,10 @@ def ordered(turn: Turn, order: Order, revisions: tuple[Revision, ...], fresh: bo
             return _rolled_back(turn, order, to, revisions, fresh)
         case Revise():
             return _revised(turn, order, order.wish)
+        case Approve() | Acknowledge() | Note() | Resolve() if not turn.incident.open:
+            # It is filed at the next look at the proxy; until then it is still here.
+            reason = f"{turn.incident.id} is resolved already"
+            return turn.wanting(Reply(order.id, False, reason, (reason,)))
         case Approve():
             return _approved(turn, order, fresh)
         case Acknowledge() | Note() | Resolve():
