@@ -168,20 +168,26 @@ class Flows:
     def _served(self, rows: Ints, at_s: Floats) -> Floats:
         """Give each of these servers one request, no server twice; when each is answered."""
         took_s = self._times(len(rows)) * self._slow[rows] / self._speed[rows] + self._add_s[rows]
-        free = self._free_s[:, rows]
+        # Rows are in order and none comes twice: as many as there are is all of them, which need not be picked out.
+        everyone = len(rows) == self._free_s.shape[1]
+        free = self._free_s if everyone else self._free_s.take(rows, axis=1)
         finish_s: Floats = np.maximum(at_s, free[0]) + took_s
         # The earliest free worker takes it; its new time sinks to its place among the others.
-        sinking = finish_s
+        sinking, spare = finish_s.copy(), np.empty_like(finish_s)
         for i in range(len(free) - 1):
             later = free[i + 1]
-            free[i] = np.minimum(later, sinking)
-            sinking = np.maximum(later, sinking)
+            np.minimum(later, sinking, out=free[i])
+            np.maximum(later, sinking, out=spare)
+            sinking, spare = spare, sinking
         free[-1] = sinking
-        self._free_s[:, rows] = free
-        slot = self._given[rows] % len(self._finish_s)
-        if (self._finish_s[slot, rows] > at_s).any():
-            slot = self._widened(rows)
-        self._finish_s[slot, rows] = finish_s
+        if not everyone:
+            for mine, its in zip(self._free_s, free, strict=True):
+                mine[rows] = its
+        width = self._finish_s.shape[1]
+        place = self._given[rows] % len(self._finish_s) * width + rows
+        if (self._finish_s.ravel()[place] > at_s).any():
+            place = self._widened(rows) * width + rows
+        self._finish_s.ravel()[place] = finish_s
         self._given[rows] += 1
         return finish_s
 
