@@ -49,6 +49,7 @@ class Draft:
     names: list[str] = field(default_factory=list)
     lasts_s: int = 45
     server: Mapping = field(default_factory=dict)
+    median_ms: int = 0
 
     def served(self, *counts: int, busy: tuple[float, float] = (0.3, 0.6), policy: tuple[str, ...] = EVEN) -> None:
         """So many servers (by lot), this busy, spread by one of these policies."""
@@ -59,6 +60,7 @@ class Draft:
         mean_ms = median * math.exp((math.log(p99 / median) / 2.326) ** 2 / 2)
         rps = min(max(20, round(count * workers * 1000 / mean_ms * rng.uniform(*busy))), 800)
         self.names = [f"server-{i}" for i in range(1, count + 1)]
+        self.median_ms = median
         self.server = {"workers": workers, "service_ms": {"median": median, "p99": p99}}
         if rng.random() < 0.3:
             self.server["capacity"] = round(workers * 1000 / mean_ms * 0.9)
@@ -174,8 +176,7 @@ def cascade(d: Draft) -> None:
     d.served(4, 6, busy=(0.72, 0.78), policy=PLAIN)
     d.server["deep_check"] = True
     d.pool["check"] = {"path": "/healthz", "interval_s": 1, "timeout_s": 0.5, "fall": 2, "rise": 2}
-    median = d.server["service_ms"]["median"]  # type: ignore[index]  # a mapping, as drawn above
-    d.happens(dependency={"slow_ms": 1.2 * median})
+    d.happens(dependency={"slow_ms": 1.2 * d.median_ms})
 
 
 def flapping(d: Draft) -> None:

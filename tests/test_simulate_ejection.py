@@ -107,16 +107,16 @@ def test_envoy_ejects_by_a_part_of_failures_where_that_is_enforced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("acts", "first_s"),
+    ("ejection", "first_s"),
     [
-        ("out", (5.0, 5.5)),  # mark-down: at once
-        ("fail-check", (5.0, 5.75)),  # three times as many failures
-        ("hurry", None),  # the check is sound, and passes however often it is asked
-        ("last-check", None),
+        (Ejection(5, acts="out"), (5.0, 5.5)),  # mark-down: at once
+        (Ejection(5, acts="fail-check"), (5.0, 5.75)),  # three times as many failures
+        (Ejection(5, acts="hurry"), None),  # the check is sound, and passes however often it is asked
+        (Ejection(5, acts="last-check"), None),
     ],
 )
-def test_haproxy_acts_as_it_is_told(acts: str, first_s: tuple[float, float] | None) -> None:
-    pool = replace(HAPROXY, ejection=Ejection(5, acts=acts))  # type: ignore[arg-type]  # one of four words
+def test_haproxy_acts_as_it_is_told(ejection: Ejection, first_s: tuple[float, float] | None) -> None:
+    pool = replace(HAPROXY, ejection=ejection)
     seconds = out(pool, Errors(1.0, "s2"), until_s=12.0)[2]
 
     if first_s is None:

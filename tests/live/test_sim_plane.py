@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +44,8 @@ def test_a_wrong_weight_is_rolled_back(tmp_path: Path) -> None:
     assert asyncio.run(played()) == ("levelhead", "ann", "levelhead")
 
 
-async def until(what: object) -> None:
+async def until(what: Callable[[], bool]) -> None:
     """Polls; AssertionError when it takes too long."""
-    assert callable(what)
     for _ in range(round(LONG_S / 0.1)):
         if what():
             return
